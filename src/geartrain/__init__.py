@@ -1,0 +1,3 @@
+"""geartrain: Gearman in Python."""
+
+__version__ = "0.1.0"
