@@ -1,0 +1,181 @@
+"""Roster: which workers can do what, who sleeps, and which job comes next.
+
+Owns the pools. A pool is the workers that can do exactly the same functions: they share one list of functions
+with waiting jobs and one stack of sleepers, so that a grab, a sleep and a wake-up cost the same for one function
+and for a hundred thousand. A worker's pool is looked up when it grabs or sleeps for the first time after its
+abilities changed, not on each CAN_DO.
+"""
+
+from collections import OrderedDict
+
+from geartrain.engine.function import Function
+from geartrain.engine.job import Job
+from geartrain.engine.peer import Peer
+
+__all__ = ["Pool", "Roster"]
+
+
+class Pool:
+    """Workers with the same functions.
+
+    Attributes:
+        functions: what they can do.
+        members: how many workers.
+        sleepers: who sleeps; the last to fall asleep is woken first, its caches are warm.
+        ready: by priority, the functions with a waiting job, in the order of rotation.
+    """
+
+    __slots__ = ("functions", "members", "ready", "sleepers")
+
+    def __init__(self, functions: frozenset[Function]) -> None:
+        self.functions: frozenset[Function] = functions
+        self.members: int = 0
+        self.sleepers: dict[Peer, None] = {}
+        self.ready: tuple[OrderedDict[Function, None], OrderedDict[Function, None], OrderedDict[Function, None]] = (
+            OrderedDict(),
+            OrderedDict(),
+            OrderedDict(),
+        )
+
+    def has_work(self) -> bool:
+        ready = self.ready
+        return bool(ready[0] or ready[1] or ready[2])
+
+
+class Roster:
+    """All pools.
+
+    Args:
+        by_priority: True for gearmand 2.0's order: the highest priority over all functions of a worker, with
+            rotation between functions. False for 1.1's: the function registered last comes first.
+        rotate: with 1.1's order, rotate between functions (--round-robin).
+    """
+
+    __slots__ = ("_by_priority", "_rotate", "pools")
+
+    def __init__(self, by_priority: bool = True, rotate: bool = True) -> None:
+        self._by_priority = by_priority
+        self._rotate = rotate
+        self.pools: dict[frozenset[Function], Pool] = {}
+
+    # ---- who can do what
+
+    def add(self, peer: Peer, function: Function, timeout: float) -> bool:
+        """Registers a function. Returns whether the peer's abilities changed."""
+        functions = peer.functions
+        if functions is None:
+            functions = peer.functions = {} if self._by_priority else OrderedDict()
+        known = function in functions
+        functions[function] = timeout
+        if known:
+            return False
+        function.workers += 1
+        self._unpool(peer)
+        return True
+
+    def remove(self, peer: Peer, function: Function) -> bool:
+        """Takes a function back. Returns whether the peer had it."""
+        functions = peer.functions
+        if functions is None or function not in functions:
+            return False
+        self._unpool(peer)
+        del functions[function]
+        function.workers -= 1
+        return True
+
+    def clear(self, peer: Peer) -> None:
+        """Takes all functions back."""
+        if peer.functions is not None:
+            self._unpool(peer)
+            for function in peer.functions:
+                function.workers -= 1
+            peer.functions = None
+
+    def pool_of(self, peer: Peer) -> Pool | None:
+        """The peer's pool, None for a peer that can do nothing."""
+        if peer.pool is None and peer.functions:
+            key = frozenset(peer.functions)
+            pool = self.pools.get(key)
+            if pool is None:
+                pool = self.pools[key] = Pool(key)
+                for function in peer.functions:
+                    function.pools.append(pool)
+                    for priority in (0, 1, 2):
+                        if function.waiting[priority]:
+                            pool.ready[priority][function] = None
+            pool.members += 1
+            peer.pool = pool
+        return peer.pool
+
+    def _unpool(self, peer: Peer) -> None:
+        pool = peer.pool
+        if pool is None:
+            return
+        peer.pool = None
+        pool.sleepers.pop(peer, None)
+        pool.members -= 1
+        if not pool.members:
+            del self.pools[pool.functions]
+            for function in pool.functions:
+                function.pools.remove(pool)
+
+    # ---- which job comes next
+
+    def enqueue(self, job: Job) -> None:
+        """Makes a job wait for a worker."""
+        function = job.function
+        priority = job.priority
+        if function.push(job):
+            for pool in function.pools:
+                pool.ready[priority][function] = None
+
+    def withdraw(self, job: Job) -> None:
+        """A waiting job has ended: it waits no more. Its state must be changed by then."""
+        if job.function.forget(job.priority):
+            self._exhausted(job.function, job.priority)
+
+    def move(self, job: Job, priority: int) -> None:
+        """Gives a waiting job another priority: it goes to the end of that queue."""
+        if job.function.remove(job):
+            self._exhausted(job.function, job.priority)
+        job.priority = priority
+        self.enqueue(job)
+
+    def take(self, peer: Peer) -> Job | None:
+        """The next job for a worker, None for none."""
+        pool = self.pool_of(peer)
+        if pool is None:
+            return None
+        if not self._by_priority:
+            return self._take_in_order(peer)
+        for priority in (0, 1, 2):
+            ready = pool.ready[priority]
+            if ready:
+                function = next(iter(ready))
+                job = function.pop(priority)
+                if not function.waiting[priority]:
+                    self._exhausted(function, priority)
+                elif len(ready) > 1:
+                    ready.move_to_end(function)
+                return job
+        return None
+
+    def _take_in_order(self, peer: Peer) -> Job | None:
+        """gearmand 1.1: the last registered function that has a job; its highest priority."""
+        functions = peer.functions
+        assert functions is not None
+        for function in reversed(functions):
+            for priority in (0, 1, 2):
+                if function.waiting[priority]:
+                    job = function.pop(priority)
+                    if not function.waiting[priority]:
+                        self._exhausted(function, priority)
+                    if self._rotate:
+                        assert isinstance(functions, OrderedDict)
+                        functions.move_to_end(function, last=False)
+                    return job
+        return None
+
+    def _exhausted(self, function: Function, priority: int) -> None:
+        for pool in function.pools:
+            pool.ready[priority].pop(function, None)

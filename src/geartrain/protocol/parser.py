@@ -1,0 +1,232 @@
+"""The parser: feed bytes in any chunks, get whole packets and text lines.
+
+Owns the buffer of what has not come whole yet. Must not know jobs, sockets or what a command does.
+
+Promises:
+- Linear time: no byte is looked at again because a packet came in many pieces.
+- Bounded memory: what is kept is what has arrived, never what a header announces; a packet above `max_packet`
+  and a text line above `MAX_LINE` end the stream.
+- A large workload is copied once, from the pieces it came in.
+"""
+
+from struct import Struct
+from typing import Final, TypeAlias
+
+from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND
+from geartrain.protocol.packets import HEADER_SIZE, REQUEST_MAGIC, RESPONSE_MAGIC
+
+__all__ = ["DEFAULT_MAX_PACKET", "MAX_LINE", "TEXT", "TOO_FEW", "WRONG_MAGIC", "Fault", "Item", "Parser"]
+
+Item: TypeAlias = tuple[int, list[bytes]]
+"""A command's number and the parts of its body (the arguments, and the data last), or one of these three:"""
+
+TEXT: Final = MAX_COMMAND + 1
+"""A line of the text protocol, without its end: one part."""
+WRONG_MAGIC: Final = MAX_COMMAND + 2
+"""A whole packet, but with the magic of the other direction: no parts."""
+TOO_FEW: Final = MAX_COMMAND + 3
+"""A packet with fewer parts than its command has: one part, the command's number in decimal."""
+
+DEFAULT_MAX_PACKET: Final = 256 * 1024 * 1024
+MAX_LINE: Final = 16 * 1024
+
+_HEADER: Final = Struct(">QI")
+"""Magic and command as one number, then the body's size: one object less per packet than three fields."""
+_SPLITS: Final = [0] + [max(LAYOUTS[c].parts - 1, 0) for c in sorted(LAYOUTS)]
+_PARTS: Final = [0] + [LAYOUTS[c].parts for c in sorted(LAYOUTS)]
+_NO_PARTS: Final[list[bytes]] = []
+_EMPTY_CHUNKS: Final[list[bytes]] = []
+
+
+class Fault:
+    """Why a stream cannot be read any further.
+
+    Attributes:
+        code: an error code of the protocol, or empty where gearmand closes without a word.
+        text: the sentence for the wire and the log.
+    """
+
+    __slots__ = ("code", "text")
+
+    def __init__(self, code: bytes, text: str) -> None:
+        self.code = code
+        self.text = text
+
+
+class Parser:
+    """Turns a stream of bytes into packets.
+
+    Args:
+        magic: the magic of the packets that are expected: `REQUEST_MAGIC` in the server, `RESPONSE_MAGIC` in
+            clients and workers.
+        max_packet: the largest body, in bytes.
+
+    Attributes:
+        fault: set once the stream cannot be read any further; whatever is fed after that is dropped.
+        missing: how many bytes the packet at hand still lacks, 0 when that is not known: a hint for the size
+            of the next read.
+    """
+
+    __slots__ = ("_base", "_chunks", "_max", "_other", "_rest", "_text", "fault", "missing")
+
+    def __init__(self, magic: bytes = REQUEST_MAGIC, max_packet: int = DEFAULT_MAX_PACKET) -> None:
+        other = RESPONSE_MAGIC if magic == REQUEST_MAGIC else REQUEST_MAGIC
+        self._base: int = int.from_bytes(magic, "big") << 32
+        self._other: int = int.from_bytes(other, "big") << 32
+        self._text: bool = magic == REQUEST_MAGIC
+        self._max: int = max_packet
+        self._rest: bytes = b""  # less than a header, or the first piece of a packet or line
+        self._chunks: list[bytes] = _EMPTY_CHUNKS  # the pieces after it
+        self.missing: int = 0
+        self.fault: Fault | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the beginning of a packet or line is held."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> list[Item]:
+        """Takes the next bytes of the stream.
+
+        Returns:
+            the packets and lines that are whole now, in order. Look at `fault` afterwards.
+        """
+        if self._rest:
+            if self.missing > len(data):
+                self._chunks.append(data)
+                self.missing -= len(data)
+                return []
+            if self.missing > 0:
+                return self._complete(data)
+            data = self._rest + data  # _rest is short here: less than a header, or a line below MAX_LINE
+            self._rest = b""
+        items: list[Item] = []
+        if self.fault is None:
+            self._parse(data, items)
+        return items
+
+    def _parse(self, data: bytes, items: list[Item]) -> None:
+        offset = 0
+        size = len(data)
+        base = self._base
+        while size - offset >= HEADER_SIZE:
+            key, length = _HEADER.unpack_from(data, offset)
+            command: int = key - base
+            if command < 1 or command > MAX_COMMAND:
+                offset = self._unusual(data, offset, key, length, items)
+                if offset < 0:
+                    return
+                continue
+            end: int = offset + HEADER_SIZE + length
+            if end > size:
+                break
+            if length:
+                parts = data[offset + HEADER_SIZE : end].split(b"\0", _SPLITS[command])
+            else:
+                parts = [b""] if _PARTS[command] == 1 else _NO_PARTS
+            if len(parts) < _PARTS[command]:
+                items.append((TOO_FEW, [b"%d" % command]))
+            else:
+                items.append((command, parts))
+            offset = end
+        if offset < size:
+            self._keep(data[offset:] if offset else data, items)
+
+    def _keep(self, rest: bytes, items: list[Item]) -> None:
+        """Keeps the beginning of a packet or line."""
+        if rest[0] and self._text:
+            offset = self._lines(rest, 0, items)
+            if offset < 0:
+                return
+            rest = rest[offset:]
+            if len(rest) >= HEADER_SIZE and not rest[0]:
+                self._parse(rest, items)
+                return
+        elif rest[0]:
+            self._refuse(b"", "the bytes are not a Gearman packet")
+            return
+        elif len(rest) >= HEADER_SIZE:
+            length: int = _HEADER.unpack_from(rest)[1]
+            if length > self._max:
+                self._refuse(
+                    b"ARGUMENT_TOO_LARGE",
+                    f"A packet of {length} bytes was announced, the limit is {self._max} bytes (--max-packet)",
+                )
+                return
+            self.missing = HEADER_SIZE + length - len(rest)
+            self._chunks = []
+        self._rest = rest
+
+    def _complete(self, data: bytes) -> list[Item]:
+        """The packet that came in pieces is whole: its arguments stand in the first piece, most often."""
+        first = self._rest
+        missing = self.missing
+        chunks = self._chunks
+        self._rest = b""
+        self._chunks = _EMPTY_CHUNKS
+        self.missing = 0
+        chunks.append(data[:missing] if len(data) > missing else data)
+        items: list[Item] = []
+        key: int = _HEADER.unpack_from(first)[0]
+        command = key - self._base
+        if 1 <= command <= MAX_COMMAND:
+            splits = _SPLITS[command]
+            parts = first[HEADER_SIZE:].split(b"\0", splits)
+            if len(parts) > splits:
+                chunks.insert(0, parts[-1])
+                parts[-1] = b"".join(chunks)
+            else:
+                chunks.insert(0, first[HEADER_SIZE:])
+                parts = b"".join(chunks).split(b"\0", splits)
+            if len(parts) < _PARTS[command]:
+                items.append((TOO_FEW, [b"%d" % command]))
+            else:
+                items.append((command, parts))
+        else:
+            items.append((WRONG_MAGIC, _NO_PARTS))
+        if len(data) > missing:
+            self._parse(data[missing:], items)
+        return items
+
+    def _unusual(self, data: bytes, offset: int, key: int, length: int, items: list[Item]) -> int:
+        """What does not begin as an expected packet: a text line, the other magic, or garbage.
+
+        Returns:
+            where to go on, or -1 where nothing more can be read now.
+        """
+        if data[offset]:
+            if self._text:
+                return self._lines(data, offset, items)
+            self._refuse(b"", "the bytes are not a Gearman packet")
+            return -1
+        if 1 <= key - self._other <= MAX_COMMAND:
+            end = offset + HEADER_SIZE + length
+            if end > len(data):
+                self._keep(data[offset:], items)
+                return -1
+            items.append((WRONG_MAGIC, _NO_PARTS))
+            return end
+        self._refuse(b"", f"neither a packet of the protocol nor text: {data[offset : offset + 12]!r}")
+        return -1
+
+    def _lines(self, data: bytes, offset: int, items: list[Item]) -> int:
+        """Takes text lines until a packet begins. Returns where, or -1 where nothing more can be read now."""
+        size = len(data)
+        while offset < size and data[offset]:
+            end = data.find(b"\n", offset)
+            if end < 0:
+                if size - offset > MAX_LINE:
+                    self._refuse(b"", f"a text line is longer than {MAX_LINE} bytes")
+                else:
+                    self._rest = data[offset:]
+                return -1
+            line = data[offset:end]
+            items.append((TEXT, [line[:-1] if line.endswith(b"\r") else line]))
+            offset = end + 1
+        return offset
+
+    def _refuse(self, code: bytes, text: str) -> None:
+        self.fault = Fault(code, text)
+        self._rest = b""
+        self._chunks = _EMPTY_CHUNKS
+        self.missing = 0
