@@ -37,7 +37,7 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str, default_port: int) -> Address:
-    """Reads one listening address: ``host``, ``host:port``, ``:port``, ``[::1]:4730``, ``::1`` or ``unix:/path``.
+    """Reads one address: ``host``, ``host:port``, ``:port``, ``[::1]:4730``, ``::1`` or ``unix:/path``.
 
     Raises:
         ConfigError: it is none of these.
@@ -60,9 +60,7 @@ def parse_address(text: str, default_port: int) -> Address:
     if not port:
         return Address(_all_if_star(host), default_port)
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(
-            f"The address {text!r} has no usable port: {port!r} is not a number from 0 to 65535."
-        )
+        raise ConfigError(f"The address {text!r} has no usable port: {port!r} is not a number from 0 to 65535.")
     return Address(_all_if_star(host), int(port))
 
 
@@ -178,9 +176,7 @@ class Config:
             if not 0 <= port <= 65535:
                 raise ConfigError(f"{name} cannot be {port}. It is a number from 0 to 65535.")
         if not 0 < self.max_packet <= MAX_PACKET_LIMIT:
-            raise ConfigError(
-                f"max-packet cannot be {self.max_packet}. It is from 1 to {MAX_PACKET_LIMIT} bytes."
-            )
+            raise ConfigError(f"max-packet cannot be {self.max_packet}. It is from 1 to {MAX_PACKET_LIMIT} bytes.")
         if self.hashtable_buckets <= 0:
             raise ConfigError("hashtable-buckets has to be greater than 0")
         self._check_tls()
@@ -206,6 +202,4 @@ class Config:
         if missing:
             raise ConfigError(f"ssl needs {' and '.join('--' + name for name in missing)} as well.")
         if self.ssl_verify_client and not self.ssl_ca_file:
-            raise ConfigError(
-                "ssl-verify-client needs --ssl-ca-file: the authorities that sign clients' certificates."
-            )
+            raise ConfigError("ssl-verify-client needs --ssl-ca-file: the authorities that sign clients' certificates.")

@@ -30,6 +30,7 @@ class Option:
         default: as shown in the help; empty when there is none to speak of.
         since: the first gearmand that has it, or ``ours``.
         docker: the Docker images of gearmand know it in their environment.
+        bare: its name there, where that is not the long name.
         secret: never shown nor logged.
         reads: the option whose value stands in the file that this one names.
         action: what it does at once, instead of setting something.
@@ -46,6 +47,7 @@ class Option:
     since: str = "1.1"
     env: tuple[str, ...] = ()
     docker: bool = False
+    bare: str = ""
     secret: bool = False
     reads: str = ""
     action: str = ""
@@ -63,7 +65,12 @@ class Option:
     @property
     def bare_variable(self) -> str:
         """The name without any prefix, as the Docker images have it. Empty for none."""
-        return self.long.upper().replace("-", "_") if self.docker else ""
+        return (self.bare or self.long.upper().replace("-", "_")) if self.docker else ""
+
+    @property
+    def key(self) -> str:
+        """What it sets. Options with the same key replace each other."""
+        return self.field or self.reads or self.long
 
     @property
     def is_queue_option(self) -> bool:
@@ -159,6 +166,7 @@ CONVERTERS: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType(
         "level": _choice(LEVELS, str.upper),
         "loop": _choice(LOOPS, str),
         "log-format": _choice(LOG_FORMATS, str),
+        "protocol": _choice(("http", "none"), str),
     }
 )
 """Kind of option to what makes its value of a text. They raise ValueError.
@@ -202,7 +210,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_GENERAL, long="loop", kind="loop", field="loop", since="ours", default="auto", help="The event loop: asyncio, uvloop, or auto for uvloop where it is installed."),
     Option(group=_GENERAL, long="threads", short="t", kind="whole", field="threads", docker=True, default="4", help="Accepted.", idle="one thread serves all connections, and costs less than four of gearmand"),
 
-    Option(group=_CONNECTIONS, long="port", short="p", kind="port", field="port", docker=True, default="4730", help="The port to listen on. 0 takes any free one."),
+    Option(group=_CONNECTIONS, long="port", short="p", kind="port", field="port", docker=True, bare="LISTEN_PORT", default="4730", help="The port to listen on. 0 takes any free one."),
     Option(group=_CONNECTIONS, long="listen", short="L", kind="list", field="listen", docker=True, default="all addresses", help="Where to listen: host, host:port, [::1]:4730 or unix:/path. May be given several times."),
     Option(group=_CONNECTIONS, long="backlog", short="b", kind="count", field="backlog", docker=True, default="32", help="How many connections may wait to be accepted."),
     Option(group=_CONNECTIONS, long="keepalive", kind="flag", field="keepalive", docker=True, default="on", help="Find dead peers by TCP keepalive. On by itself here."),
@@ -237,7 +245,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_TLS, long="ssl-key", field="ssl_key", env=("GEARMAND_SERVER_KEY", "GEARMAND_SSL_KEY"), help="The certificate's private key (PEM)."),
     Option(group=_TLS, long="ssl-verify-client", kind="flag", field="ssl_verify_client", since="ours", help="Serve only clients with a certificate that --ssl-ca-file signed."),
 
-    Option(group=_HTTP, long="protocol", short="r", field="protocol", help="http opens the HTTP gateway beside the Gearman port."),
+    Option(group=_HTTP, long="protocol", short="r", kind="protocol", field="protocol", help="http opens the HTTP gateway beside the Gearman port; none does not."),
     Option(group=_HTTP, long="http-port", kind="port", field="http_port", default="8080", help="The gateway's port."),
     Option(group=_HTTP, long="http-host", field="http_host", since="ours", default="as --listen", help="The gateway's address."),
     Option(group=_HTTP, long="http-token-file", field="http_token_file", since="ours", help="A file with the token that changing actions over HTTP need."),
@@ -284,6 +292,4 @@ OPTIONS: Final[tuple[Option, ...]] = (
 # fmt: on
 
 BY_LONG: Final[Mapping[str, Option]] = MappingProxyType({option.long: option for option in OPTIONS})
-BY_SHORT: Final[Mapping[str, Option]] = MappingProxyType(
-    {option.short: option for option in OPTIONS if option.short}
-)
+BY_SHORT: Final[Mapping[str, Option]] = MappingProxyType({option.short: option for option in OPTIONS if option.short})
