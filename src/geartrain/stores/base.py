@@ -9,7 +9,7 @@ docs/adding-a-store.md says how to write one; tests/stores/test_contract.py is i
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 __all__ = ["Batch", "Key", "Store", "StoredJob"]
 
@@ -59,9 +59,10 @@ class StoredJob(NamedTuple):
 class Batch:
     """What is to be written in one transaction.
 
-    A job never stands in `adds` and `dones` of one batch. `adds` replace what stood under the same key
-    (gearmand: INSERT OR REPLACE), so that a batch may safely be applied twice. `dones` of jobs that are not
-    there are no error.
+    A job never stands in `adds` and `dones` of one batch. `dones` go first: a job that ended and a new one with
+    the same function and unique may share a batch. `adds` replace what stood under the same key, and under the
+    same function and unique unless that is empty or ``-`` (gearmand: INSERT OR REPLACE), so that a batch may
+    safely be applied twice. `dones`, `attempts` and `priorities` of jobs that are not there are no error.
     """
 
     adds: list[StoredJob] = field(default_factory=list)
@@ -73,7 +74,22 @@ class Batch:
 
 
 class Store(Protocol):
-    """A durable queue."""
+    """A durable queue.
+
+    `str` of a store names it in messages ("the file /var/q.db", "MySQL at db1:3306, table jobs.queue"), without
+    its password.
+    """
+
+    options: ClassVar[Mapping[str, str]]
+    """The long option names that `from_options` understands, without dashes, with a line of help for each."""
+
+    @property
+    def write_on_stop(self) -> bool:
+        """gearmand's ``--store-queue-on-shutdown``: the server acknowledges background jobs without waiting for
+        the store, lets the changes add up (an add and its done cancel), and applies them when it stops. What was
+        loaded at the start stays stored until then: after a crash those jobs run again rather than being lost.
+        The store itself does nothing different."""
+        ...
 
     @classmethod
     def from_options(cls, options: Mapping[str, str], handle_prefix: bytes) -> "Store":
@@ -91,7 +107,7 @@ class Store(Protocol):
         ...
 
     def open(self) -> int:
-        """Connects, creates or upgrades the tables.
+        """Connects, creates or upgrades the tables, takes over what gearmand left.
 
         Returns:
             the first number that was never given to a job of this store.
@@ -120,7 +136,8 @@ class Store(Protocol):
         """Writes a batch durably: all of it or nothing, in few round trips, committed to disk on return.
 
         Raises:
-            StoreUnavailable: nothing is sure to be written; the same batch may be applied again.
+            StoreUnavailable: nothing is sure to be written; the same batch may be applied again. The store
+                connects anew by itself when that happens: there is no need to call `open` again.
             StoreRejected: a row of it can never be stored (too large, say). The committer halves the batch to
                 find the row.
         """

@@ -1,0 +1,94 @@
+"""Every store, each with its real service, for the tests that run over all of them."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from geartrain.stores import find
+from geartrain.stores.base import Store
+
+from .. import services
+from ..services import Service
+
+PREFIX = b"H:test:"
+
+_serial = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A queue type and how to reach a fresh queue of it.
+
+    Attributes:
+        name: the queue type.
+        service: makes its server; None for a file.
+        options: of a store over that server (or a folder), for an own, empty queue.
+        forgets: the queue is gone with its server.
+        locks: it can tell that another server uses the queue.
+        keeps_object: the queue is in the store object itself.
+    """
+
+    name: str
+    service: Callable[[], AbstractContextManager[Service]] | None
+    options: Callable[[Service | None, Path, str], Mapping[str, str]]
+    forgets: bool = False
+    locks: bool = True
+    keeps_object: bool = False
+
+
+def _sqlite(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
+    return {"libsqlite3-db": str(folder / f"{name}.db")}
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in [
+        Backend("builtin", None, lambda *_: {}, locks=False, keeps_object=True),
+        Backend("libsqlite3", None, _sqlite),
+    ]
+}
+
+
+class Queue:
+    """One queue, opened as often as a test likes: each `store()` is a server's start."""
+
+    def __init__(self, backend: Backend, service: Service | None, folder: Path) -> None:
+        self.backend = backend
+        self.service = service
+        self._kept: Store | None = None
+        self.options = dict(backend.options(service, folder, f"q{os.getpid()}_{next(_serial)}"))
+
+    def make(self, prefix: bytes = PREFIX) -> Store:
+        """A store that is not open yet."""
+        if self._kept is not None:
+            return self._kept
+        store = find(self.backend.name).from_options(self.options, prefix)
+        self._kept = store if self.backend.keeps_object else None
+        return store
+
+    @contextlib.contextmanager
+    def store(self, prefix: bytes = PREFIX) -> Iterator[Store]:
+        """An open store."""
+        store = self.make(prefix)
+        store.open()
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@contextlib.contextmanager
+def running(backend: Backend) -> Iterator[Service | None]:
+    """The backend's service."""
+    if backend.service is None:
+        yield None
+    else:
+        with backend.service() as service:
+            yield service
+
+
+__all__ = ["BACKENDS", "PREFIX", "Backend", "Queue", "running", "services"]
