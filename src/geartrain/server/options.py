@@ -208,7 +208,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_GENERAL, long="coredump", kind="flag", field="coredump", help="Leave a core file after a crash."),
     Option(group=_GENERAL, long="drain-timeout", kind="seconds", field="drain_timeout", since="ours", default="5", help="Seconds that running jobs may go on after SIGTERM. With none running the server leaves at once."),
     Option(group=_GENERAL, long="loop", kind="loop", field="loop", since="ours", default="auto", help="The event loop: asyncio, uvloop, or auto for uvloop where it is installed."),
-    Option(group=_GENERAL, long="threads", short="t", kind="whole", field="threads", docker=True, default="4", help="Accepted.", idle="one thread serves all connections, and costs less than four of gearmand"),
+    Option(group=_GENERAL, long="threads", short="t", kind="whole", field="threads", docker=True, default="4", help="Accepted.", idle="one thread serves all connections"),
 
     Option(group=_CONNECTIONS, long="port", short="p", kind="port", field="port", docker=True, bare="LISTEN_PORT", default="4730", help="The port to listen on. 0 takes any free one."),
     Option(group=_CONNECTIONS, long="listen", short="L", kind="list", field="listen", docker=True, default="all addresses", help="Where to listen: host, host:port, [::1]:4730 or unix:/path. May be given several times."),
