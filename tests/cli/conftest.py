@@ -1,0 +1,78 @@
+"""The servers and tools that the tests of the command line run with."""
+
+import importlib.util
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .programs import Outcome, Running, Server, argv_of, missing, run, start_server
+
+
+@pytest.fixture(scope="session", params=["debian", "geartrain"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Debian's gearmand, then ours. Shared by the tests: each uses functions of its own."""
+    yield from _served(request.param)
+
+
+@pytest.fixture(scope="session")
+def gearmand() -> Iterator[Server]:
+    """Debian's gearmand alone."""
+    yield from _served("debian")
+
+
+def _served(kind: str) -> Iterator[Server]:
+    if kind == "geartrain" and importlib.util.find_spec("geartrain.cli.gearmand") is None:
+        missing("geartrain.cli.gearmand does not exist yet")
+    server = start_server(kind)
+    yield server
+    server.program.kill()
+
+
+@pytest.fixture
+def function() -> str:
+    """A function's name that no other test uses."""
+    return f"f-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["debian", "geartrain"])
+def tool(request: pytest.FixtureRequest) -> str:
+    """The C tools, then ours: what a test with this fixture says is true of both."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def gearman(server: Server) -> Callable[..., Outcome]:
+    """Runs our `gearman` on the server."""
+
+    def call(*words: str, stdin: bytes = b"", kind: str = "geartrain", **more: object) -> Outcome:
+        return run([*argv_of(kind, "gearman"), *server.flags, *words], stdin, **more)  # type: ignore[arg-type]
+
+    return call
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Starts programs that are ended with the test."""
+    started: list[Running] = []
+
+    def call(argv: list[str], **more: object) -> Running:
+        started.append(Running(argv, **more))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield call
+    for program in started:
+        program.kill()
+
+
+@pytest.fixture
+def worker(server: Server, start: Callable[..., Running], function: str) -> Callable[..., Running]:
+    """Starts a `gearman -w` for the test's function and returns when it is registered."""
+
+    def call(*words: str, kind: str = "geartrain", **more: object) -> Running:
+        running = start([*argv_of(kind, "gearman"), *server.flags, "-w", "-f", function, *words], **more)
+        server.wait_for_workers(function)
+        return running
+
+    return call
