@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from ..errors import ConfigError
-from .options import BY_LONG, BY_SHORT, NEEDS_NO_VALUE, Option
+from geartrain.errors import ConfigError
+from geartrain.server.options import BY_LONG, BY_SHORT, NEEDS_NO_VALUE, Option
 
 __all__ = ["Given", "Note", "nearest", "parse_arguments", "take"]
 

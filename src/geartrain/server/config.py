@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from ..errors import ConfigError
+from geartrain.errors import ConfigError
 
 __all__ = ["COMPATS", "LEVELS", "LOG_FORMATS", "LOOPS", "Address", "Config", "attempts", "parse_address"]
 

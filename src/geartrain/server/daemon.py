@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import ConfigError
+from geartrain.errors import ConfigError
 
 __all__ = ["Launcher", "PidFile", "allow_core", "detach", "raise_descriptors", "switch_user"]
 
@@ -119,7 +119,7 @@ def detach() -> Launcher:
 
 def _wait_for_word(reader: int, child: int) -> NoReturn:
     os.waitpid(child, 0)
-    with open(reader, "rb") as channel:  # noqa: PTH123 - a descriptor
+    with open(reader, "rb") as channel:
         word = channel.read()
     if word == b"ready":
         os._exit(0)

@@ -16,7 +16,7 @@ from textwrap import indent
 from types import MappingProxyType
 from typing import Any, Final, TextIO
 
-from .config import Config
+from geartrain.server.config import Config
 
 __all__ = ["LEVEL_NUMBERS", "NOTICE", "JsonFormatter", "Logs", "TextFormatter"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from .config import COMPATS, LEVELS, LOG_FORMATS, LOOPS
+from geartrain.server.config import COMPATS, LEVELS, LOG_FORMATS, LOOPS
 
 __all__ = ["BY_LONG", "BY_SHORT", "CONVERTERS", "NEEDS_NO_VALUE", "OPTIONS", "Option"]
 

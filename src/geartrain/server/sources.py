@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..errors import ConfigError
-from .arguments import Given, Note, nearest, parse_arguments, take
-from .config import LEVELS, Config, attempts
-from .options import BY_LONG, CONVERTERS, OPTIONS
+from geartrain.errors import ConfigError
+from geartrain.server.arguments import Given, Note, nearest, parse_arguments, take
+from geartrain.server.config import LEVELS, Config, attempts
+from geartrain.server.options import BY_LONG, CONVERTERS, OPTIONS
 
 __all__ = ["BARE_SWITCH", "DEFAULT_FILE", "Settings", "gather"]
 
