@@ -1,0 +1,340 @@
+"""One connection of a client, without the connection.
+
+Owns the request table: which reply belongs to which request, which packets to which task, and what became of each
+when the connection ends. Bytes in by `receive`, bytes out by `pending` and `sent`. Must not know sockets, threads,
+asyncio or time.
+
+How replies find their request: JOB_CREATED names no submission, so it belongs to the oldest one that waits, and
+so do the other replies, each kind in a queue of its own. ERROR belongs to the kind that its code speaks of, else
+to the oldest request of all.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from geartrain.client.task import BaseTask, JobStatus, Pending
+from geartrain.errors import ConnectionLost, JobException, JobFailed, RemoteProtocolError, ServerError
+from geartrain.protocol.commands import Command
+from geartrain.protocol.packets import RESPONSE_MAGIC, request
+from geartrain.protocol.parser import Parser
+
+__all__ = ["ClientSession"]
+
+logger = logging.getLogger("geartrain.client")
+
+T = TypeVar("T", bound=BaseTask)
+_WRITE: Final = 256 * 1024
+"""Small packets are joined up to this many bytes per write."""
+
+
+class ClientSession:
+    """The state of one connection.
+
+    Attributes:
+        calls: callbacks that are due, in order: the shell runs them, outside its locks.
+        name: the server's name, for messages.
+    """
+
+    __slots__ = (
+        "_created",
+        "_echoes",
+        "_jobs",
+        "_options",
+        "_order",
+        "_out",
+        "_parser",
+        "_queued",
+        "_sent",
+        "_status",
+        "_status_unique",
+        "calls",
+        "name",
+    )
+
+    def __init__(self, name: str, *, exceptions: bool = True) -> None:
+        self.name = name
+        self.calls: deque[Callable[[], object]] = deque()
+        self._parser = Parser(RESPONSE_MAGIC)
+        self._out: deque[bytes | memoryview] = deque()
+        self._queued = 0  # bytes ever put into _out
+        self._sent = 0  # bytes of those that the system took
+        self._order = 0
+        self._created: deque[BaseTask] = deque()
+        self._jobs: dict[bytes, deque[BaseTask]] = {}
+        self._status: deque[Pending] = deque()
+        self._status_unique: deque[Pending] = deque()
+        self._echoes: deque[Pending] = deque()
+        self._options: deque[Pending] = deque()
+        if exceptions:
+            self._ask(self._options, Pending(), request(Command.OPTION_REQ, b"exceptions"))
+
+    # Requests.
+
+    def submit(self, task: BaseTask) -> None:
+        """Queues a task's packet."""
+        self._order += 1
+        task.order = self._order
+        for piece in task.packet:
+            self._out.append(piece)
+            self._queued += len(piece)
+        task.end = self._queued
+        self._created.append(task)
+
+    def job_status(self, handle: bytes) -> Pending:
+        """Asks for a job by its handle. The reply's value is a `JobStatus`."""
+        return self._ask(self._status, Pending(handle), request(Command.GET_STATUS, handle))
+
+    def job_status_unique(self, unique: bytes) -> Pending:
+        """Asks for a job by its unique. The reply's value is a `JobStatus`."""
+        return self._ask(self._status_unique, Pending(unique), request(Command.GET_STATUS_UNIQUE, unique))
+
+    def echo(self, data: bytes) -> Pending:
+        """Asks for the same bytes back."""
+        return self._ask(self._echoes, Pending(data), request(Command.ECHO_REQ, data))
+
+    def _ask(self, queue: deque[Pending], pending: Pending, packet: bytes) -> Pending:
+        self._order += 1
+        pending.order = self._order
+        queue.append(pending)
+        self._out.append(packet)
+        self._queued += len(packet)
+        return pending
+
+    # Bytes out.
+
+    def pending(self) -> bytes | memoryview:
+        """The next bytes to write, empty where there are none. The same again until `sent` is called."""
+        out = self._out
+        if len(out) > 1 and len(out[0]) < _WRITE:
+            pieces: list[bytes | memoryview] = []
+            size = 0
+            while out and size + len(out[0]) <= _WRITE:
+                size += len(out[0])
+                pieces.append(out.popleft())
+            if pieces:
+                out.appendleft(b"".join(pieces))
+        return out[0] if out else b""
+
+    def sent(self, count: int) -> None:
+        """The system took this many bytes of `pending`."""
+        self._sent += count
+        first = self._out.popleft()
+        if count < len(first):
+            self._out.appendleft(memoryview(first)[count:])  # no copy: it may be 64 MiB
+
+    # Bytes in.
+
+    def receive(self, data: bytes) -> None:
+        """Takes bytes from the server.
+
+        Raises:
+            RemoteProtocolError: they are not the protocol; the connection is of no more use.
+        """
+        for command, parts in self._parser.feed(data):
+            handler = _HANDLERS.get(command)
+            if handler is None:
+                raise RemoteProtocolError(f"{self.name} sent what no client can use (packet type {command})")
+            handler(self, parts)
+        if self._parser.fault is not None:
+            raise RemoteProtocolError(f"{self.name}: {self._parser.fault.text}")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is awaited."""
+        return not (self._created or self._jobs or self._status or self._status_unique or self._echoes)
+
+    def _on_created(self, parts: list[bytes]) -> None:
+        if not self._created:
+            raise RemoteProtocolError(f"{self.name} confirmed a job that was not submitted")
+        task = self._created.popleft()
+        handle = parts[0]
+        if not task.background:
+            tasks = self._jobs.get(handle)
+            if tasks is None:
+                self._jobs[handle] = deque((task,))
+            else:
+                tasks.append(task)  # coalesced: one job, several tasks
+        callback = task.on_created(handle)
+        if callback is not None:
+            self._call(callback, task)
+
+    def _next(self, handle: bytes) -> BaseTask | None:
+        """The task that an update is for.
+
+        The server sends an update once per submission that joined the job, and cannot say for which of them: so
+        they take turns.
+        """
+        tasks = self._jobs.get(handle)
+        if tasks is None:
+            return None  # of a task that has ended, or that gave up
+        if len(tasks) > 1:
+            tasks.rotate(-1)
+            return tasks[-1]
+        return tasks[0]
+
+    def _on_data(self, parts: list[bytes]) -> None:
+        task = self._next(parts[0])
+        if task is not None:
+            callback = task.on_data(parts[1])
+            if callback is not None:
+                self._call(callback, task, parts[1])
+
+    def _on_warning(self, parts: list[bytes]) -> None:
+        task = self._next(parts[0])
+        if task is not None:
+            callback = task.on_warning(parts[1])
+            if callback is not None:
+                self._call(callback, task, parts[1])
+
+    def _on_work_status(self, parts: list[bytes]) -> None:
+        task = self._next(parts[0])
+        if task is not None:
+            callback = task.on_status(_number(parts[1]), _number(parts[2]))
+            if callback is not None:
+                self._call(callback, task, task.status)
+
+    # The end of a job is the end for every task that joined it; further copies find nothing.
+
+    def _on_complete(self, parts: list[bytes]) -> None:
+        tasks = self._jobs.pop(parts[0], None)
+        if tasks is not None:
+            for task in tasks:
+                callback = task.on_complete(parts[1])
+                if callback is not None:
+                    self._call(callback, task)
+
+    def _on_fail(self, parts: list[bytes]) -> None:
+        # gearmand ends the handle with a NUL where WORK_FAIL stands in for an exception.
+        handle = parts[0].removesuffix(b"\0")
+        for task in self._jobs.pop(handle, ()):
+            name = task.function.decode("utf-8", "backslashreplace")
+            self._fail(task, JobFailed(f"the job {handle.decode('latin-1')} of {name} failed", handle=handle))
+
+    def _on_exception(self, parts: list[bytes]) -> None:
+        for task in self._jobs.pop(parts[0], ()):
+            self._fail(task, JobException(parts[1], handle=parts[0]))
+
+    def _fail(self, task: BaseTask, error: Exception) -> None:
+        callback = task.on_fail(error)
+        if callback is not None:
+            self._call(callback, task)
+
+    def _call(self, callback: Callable[..., object], *arguments: object) -> None:
+        self.calls.append(lambda: callback(*arguments))
+
+    def _on_status_res(self, parts: list[bytes]) -> None:
+        self._reply(self._status, JobStatus(parts[1] == b"1", parts[2] == b"1", _number(parts[3]), _number(parts[4])))
+
+    def _on_status_unique(self, parts: list[bytes]) -> None:
+        _, known, running, numerator, denominator, clients = parts
+        self._reply(
+            self._status_unique,
+            JobStatus(known == b"1", running == b"1", _number(numerator), _number(denominator), _number(clients)),
+        )
+
+    def _on_echo(self, parts: list[bytes]) -> None:
+        self._reply(self._echoes, parts[0])
+
+    def _on_option(self, parts: list[bytes]) -> None:
+        self._reply(self._options, parts[0])
+
+    def _reply(self, queue: deque[Pending], value: object) -> None:
+        if not queue:
+            raise RemoteProtocolError(f"{self.name} answered a question that was not asked")
+        queue.popleft().finish(value)
+
+    def _on_error(self, parts: list[bytes]) -> None:
+        code = parts[0].decode("utf-8", "backslashreplace")
+        error = ServerError(code, parts[1].rstrip(b"\0").decode("utf-8", "backslashreplace"))
+        queues: tuple[deque[BaseTask] | deque[Pending], ...]
+        if code == "UNKNOWN_OPTION" and self._options:
+            queues = (self._options,)
+        elif code in _SUBMISSION_ERRORS and self._created:
+            queues = (self._created,)
+        else:
+            queues = (self._created, self._status, self._status_unique, self._echoes, self._options)
+        waiting = [queue for queue in queues if queue]
+        if not waiting:
+            logger.warning("%s reported an error that belongs to no request: %s", self.name, error)
+            return
+        oldest = min(waiting, key=lambda queue: queue[0].order).popleft()
+        if isinstance(oldest, BaseTask):
+            self._fail(oldest, error)
+        else:
+            oldest.finish(None, error)
+            if code == "UNKNOWN_OPTION":
+                logger.info("%s cannot report exceptions: %s", self.name, error)
+
+    # The end.
+
+    def forget(self, task: BaseTask) -> None:
+        """Nobody waits for this task any more: its packets are dropped when they come."""
+        tasks = self._jobs.get(task.handle)
+        if tasks is not None and task in tasks:
+            tasks.remove(task)
+            if not tasks:
+                del self._jobs[task.handle]
+
+    def lost(self, cause: str) -> list[BaseTask]:
+        """The connection ended.
+
+        Tasks that were on their way fail: one that the server may have is never sent a second time.
+
+        Returns:
+            the tasks whose packets did not wholly leave, so that no server can have them: these may go elsewhere.
+        """
+        unsent: list[BaseTask] = []
+        for task in self._created:
+            if task.end > self._sent:
+                unsent.append(task)
+            else:
+                self._fail(
+                    task,
+                    ConnectionLost(
+                        f"the connection to {self.name} was lost ({cause}) after a job for "
+                        f"{task.function.decode('utf-8', 'backslashreplace')} was sent and before the server confirmed "
+                        "it: it may run or not, and was not sent again"
+                    ),
+                )
+        for handle, tasks in self._jobs.items():
+            for task in tasks:
+                self._fail(
+                    task,
+                    ConnectionLost(
+                        f"the connection to {self.name} was lost ({cause}) while the job {handle.decode('latin-1')} "
+                        "was awaited: its result, if there is one, went with it"
+                    ),
+                )
+        for queue in (self._status, self._status_unique, self._echoes, self._options):
+            for pending in queue:
+                pending.finish(None, ConnectionLost(f"the connection to {self.name} was lost ({cause})"))
+            queue.clear()
+        self._created.clear()
+        self._jobs.clear()
+        self._out.clear()
+        return unsent
+
+
+_SUBMISSION_ERRORS: Final = frozenset({"QUEUE_ERROR", "ARGUMENT_TOO_LARGE", "JOB_QUEUE_FULL", "INVALID_FUNCTION_NAME"})
+
+_HANDLERS: Final[dict[int, Callable[[ClientSession, list[bytes]], None]]] = {
+    int(Command.JOB_CREATED): ClientSession._on_created,
+    int(Command.WORK_COMPLETE): ClientSession._on_complete,
+    int(Command.WORK_DATA): ClientSession._on_data,
+    int(Command.WORK_WARNING): ClientSession._on_warning,
+    int(Command.WORK_STATUS): ClientSession._on_work_status,
+    int(Command.WORK_FAIL): ClientSession._on_fail,
+    int(Command.WORK_EXCEPTION): ClientSession._on_exception,
+    int(Command.STATUS_RES): ClientSession._on_status_res,
+    int(Command.STATUS_RES_UNIQUE): ClientSession._on_status_unique,
+    int(Command.ECHO_RES): ClientSession._on_echo,
+    int(Command.OPTION_RES): ClientSession._on_option,
+    int(Command.ERROR): ClientSession._on_error,
+}
+
+
+def _number(text: bytes) -> int:
+    """A number as gearmand reads it: what is none counts as 0."""
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,235 @@
+"""Blocking sockets to a job server.
+
+Owns connecting (TCP, unix, TLS; bounded in time, names looked up afresh) and moving bytes. Foreign exceptions
+end here: all that can go wrong comes out as `ConnectionLost`. Must not know packets or jobs.
+"""
+
+import contextlib
+import ipaddress
+import select
+import socket
+import ssl
+import threading
+from time import monotonic
+from typing import Final
+
+from geartrain.client.address import Server
+from geartrain.errors import ConnectionLost
+
+__all__ = ["CHUNK", "Transport", "connect", "reason", "tune"]
+
+CHUNK: Final = 64 * 1024
+"""Bytes per read. More than 128 KiB would make glibc map and unmap memory for every read."""
+
+_READ: Final = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class Transport:
+    """One connected socket. Reading and writing may go on in two threads at once."""
+
+    __slots__ = ("_poll", "_wlock", "server", "sock")
+
+    def __init__(self, sock: socket.socket, server: Server) -> None:
+        self.sock = sock
+        self.server = server
+
+    def recv(self, timeout: float | None) -> bytes | None:
+        """Waits for bytes.
+
+        Args:
+            timeout: in seconds; None waits for ever.
+
+        Returns:
+            the bytes, empty at the end of the stream; None when nothing came in time.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        try:
+            if timeout is None:
+                return self.sock.recv(CHUNK)
+            if timeout > 0 and not self.wait(timeout):
+                return None
+            return self.sock.recv(CHUNK, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(reason(error)) from error
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Hands over as much as goes without waiting. Returns how many bytes that were.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        try:
+            return self.sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(reason(error)) from error
+
+    def wait(self, timeout: float | None, *, read: bool = True, write: bool = False) -> bool:
+        """Waits until bytes came (read) or can go (write). Returns whether so before the timeout, in seconds.
+
+        Raises:
+            ConnectionLost: the socket was closed in the meantime.
+        """
+        poll = select.poll()
+        try:
+            poll.register(self.sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+        except (OSError, ValueError) as error:
+            raise ConnectionLost("the connection was closed") from error
+        return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+
+    def shutdown(self) -> None:
+        """Ends both directions, which wakes whoever waits in another thread."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Closes the socket; the server sees the end of the stream."""
+        self.sock.close()
+
+
+class TlsTransport(Transport):
+    """The same over TLS. OpenSSL allows one call at a time, so a lock stands before it and waiting is outside."""
+
+    __slots__ = ()
+
+    def __init__(self, sock: ssl.SSLSocket, server: Server) -> None:
+        super().__init__(sock, server)
+        sock.setblocking(False)
+        self._wlock = threading.Lock()
+
+    def recv(self, timeout: float | None) -> bytes | None:
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            try:
+                with self._wlock:
+                    return self.sock.recv(CHUNK)
+            except ssl.SSLWantReadError:
+                write = False
+            except ssl.SSLWantWriteError:
+                write = True
+            except ssl.SSLEOFError:
+                return b""
+            except (OSError, ValueError) as error:
+                raise ConnectionLost(reason(error)) from error
+            remaining = None if deadline is None else deadline - monotonic()
+            if (remaining is not None and remaining <= 0) or not self.wait(remaining, write=write):
+                return None
+
+    def send(self, data: bytes | memoryview) -> int:
+        try:
+            with self._wlock:
+                return self.sock.send(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(reason(error)) from error
+
+
+def connect(server: Server, context: ssl.SSLContext | None, timeout: float) -> Transport:
+    """Connects to a server, with TLS where a context is given.
+
+    Args:
+        server: where to; its name is looked up now, never remembered.
+        context: TLS, or None for plain text.
+        timeout: seconds for all of it: look-up, every address of the name, and the TLS handshake.
+
+    Raises:
+        ConnectionLost: it did not work in time; the text names the server and the reason.
+    """
+    deadline = monotonic() + timeout
+    try:
+        sock = _open(server, deadline)
+        try:
+            if context is None:
+                sock.settimeout(None)
+                return Transport(sock, server)
+            sock.settimeout(max(0.001, deadline - monotonic()))
+            name = server.host or "localhost"
+            return TlsTransport(context.wrap_socket(sock, server_hostname=name), server)
+        except BaseException:
+            sock.close()
+            raise
+    except ValueError as error:  # ssl: a host name that no certificate can be for
+        raise ConnectionLost(f"{server}: {error}") from error
+    except OSError as error:
+        raise ConnectionLost(f"{server}: {reason(error)}") from error
+
+
+def _open(server: Server, deadline: float) -> socket.socket:
+    if server.path:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        return _finish(sock, server.path, deadline)
+    problem: OSError | None = None
+    for family, kind, protocol, _, address in _look_up(server, deadline):
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # a family that this machine does not have
+            problem = error
+            continue
+        try:
+            return tune(_finish(sock, address, deadline))
+        except OSError as error:
+            problem = error
+    raise problem or OSError("the name has no address")
+
+
+def _finish(sock: socket.socket, address: object, deadline: float) -> socket.socket:
+    try:
+        sock.settimeout(max(0.001, deadline - monotonic()))
+        sock.connect(address)  # type: ignore[arg-type]
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _look_up(server: Server, deadline: float) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
+    """The addresses of a name. The resolver has no time limit of its own, so a thread of its own asks it."""
+    try:
+        ipaddress.ip_address(server.host.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        return socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)  # type: ignore[return-value]
+    answer: list[object] = []
+
+    def ask() -> None:
+        try:
+            answer.append(socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, name=f"geartrain look-up of {server.host}", daemon=True)
+    thread.start()
+    thread.join(max(0.001, deadline - monotonic()))
+    if not answer:
+        raise TimeoutError("the name could not be looked up in time")
+    if isinstance(answer[0], Exception):
+        raise OSError(f"the name cannot be looked up: {reason(answer[0])}")
+    return answer[0]  # type: ignore[return-value]
+
+
+def tune(sock: socket.socket) -> socket.socket:
+    """No delay for small packets, and a dead peer is noticed within a minute or so."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000)):
+        if hasattr(socket, name):  # not every system has all of them
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return sock
+
+
+def reason(error: Exception) -> str:
+    """An exception's reason in words."""
+    if isinstance(error, TimeoutError):
+        return str(error) if error.args and error.errno is None and str(error) != "timed out" else "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate was refused: {error.verify_message}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
