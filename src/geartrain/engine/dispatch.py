@@ -230,8 +230,10 @@ def _tell_large(engine: Engine, job: Job, command: int, data: bytes) -> None:
         head = forward(command, job.handle, b"")
         head = head[:8] + (len(job.handle) + 1 + len(data)).to_bytes(4, "big") + head[12:]
         engine.tell(job, head)
-        if data:
-            engine.tell(job, data)
+        engine.tell(job, data)
+        if len(data) >= _LARGE:
+            for client in job.clients:
+                client.large = True
 
 
 # ---- neither

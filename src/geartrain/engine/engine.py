@@ -103,7 +103,9 @@ class Engine:
         functions: every function by name. They stay until they are dropped, as in gearmand.
         peers: every connection.
         now: the time of the turn, in seconds.
-        replaying: whether stored jobs are still being loaded.
+        running: how many jobs workers have.
+        draining: whether jobs are given out no more, because the server is about to stop.
+        unsettled: sleeping workers whose abilities changed in this turn; `settle` takes care of them.
     """
 
     def __init__(
@@ -127,11 +129,13 @@ class Engine:
         self.timers: Timers = Timers()
         self.stats: ServerStats = ServerStats()
         self.now: float = 0.0
-        self.replaying: bool = False
+        self.draining: bool = False
+        self.running: int = 0
+        self._ended: set[bytes] | None = None
         self._prefix: bytes = options.handle_prefix
         self._number: int = first_number
         self._attempts: int = options.attempts
-        self._unsettled: list[Peer] = []
+        self.unsettled: list[Peer] = []
         self._wake_again: float = 0.0
 
     # ---- peers
@@ -300,6 +304,7 @@ class Engine:
         job.worker = peer
         job.started = now
         function.running += 1
+        self.running += 1
         stats = function.stats
         stats.started += 1
         if stats.waited is None:
@@ -322,6 +327,7 @@ class Engine:
         else:
             out.append(head)
             out.append(job.workload)
+            peer.large = True
         if not peer.dirty:
             peer.dirty = True
             self.dirty.append(peer)
@@ -400,6 +406,7 @@ class Engine:
     def _unassign(self, job: Job) -> None:
         function = job.function
         function.running -= 1
+        self.running -= 1
         worker = job.worker
         assert worker is not None
         running = worker.running
@@ -431,6 +438,8 @@ class Engine:
         if job.durable > MEMORY:
             assert self.journal is not None
             self.journal.done(job)
+            if self._ended is not None:
+                self._ended.add(job.handle)
 
     # ---- workers
 
@@ -438,14 +447,14 @@ class Engine:
         """Registers a function; a second time changes its timeout only."""
         if self.roster.add(peer, self.function(name), timeout) and peer.sleeping and not peer.unsettled:
             peer.unsettled = True
-            self._unsettled.append(peer)
+            self.unsettled.append(peer)
 
     def cannot_do(self, peer: Peer, name: bytes) -> None:
         """Takes a function back. A job that the peer has is not taken from it."""
         function = self.functions.get(name)
         if function is not None and self.roster.remove(peer, function) and peer.sleeping and not peer.unsettled:
             peer.unsettled = True
-            self._unsettled.append(peer)
+            self.unsettled.append(peer)
 
     def grab(self, peer: Peer) -> bool:
         """Gives the next job to a worker that asks. Returns False if there is none."""
@@ -453,7 +462,7 @@ class Engine:
             peer.sleeping = False
             if peer.pool is not None:
                 peer.pool.sleepers.pop(peer, None)
-        job = self.roster.take(peer)
+        job = None if self.draining else self.roster.take(peer)
         woken_for = peer.woken_for
         if job is None:
             peer.woken_for = None
@@ -473,7 +482,7 @@ class Engine:
         pool = self.roster.pool_of(peer)
         if pool is None:
             peer.sleeping = True
-        elif pool.has_work():
+        elif pool.has_work() and not self.draining:
             self._rouse(peer, None)
         else:
             peer.sleeping = True
@@ -493,6 +502,8 @@ class Engine:
 
     def _wake(self, function: Function) -> None:
         """A job waits: wakes one worker that can do it, if one sleeps."""
+        if self.draining:
+            return
         for pool in function.pools:
             if pool.sleepers:
                 peer = pool.sleepers.popitem()[0]
@@ -502,18 +513,18 @@ class Engine:
 
     def settle(self) -> None:
         """Ends a turn: sleeping workers whose abilities changed take their place, and are woken if there is work."""
-        for peer in self._unsettled:
+        for peer in self.unsettled:
             peer.unsettled = False
             if peer.sleeping and not peer.gone:
                 peer.sleeping = False
                 self.sleep(peer)
-        self._unsettled.clear()
+        self.unsettled.clear()
 
     # ---- time
 
     def deadline(self) -> float | None:
         """When `tick` must be called next, None for not at all."""
-        if self._unsettled:
+        if self.unsettled:
             return self.now
         next_timer = self.timers.next()
         if self._wake_again == 0.0:
@@ -547,6 +558,18 @@ class Engine:
 
     # ---- the durable queue
 
+    @property
+    def replaying(self) -> bool:
+        """Whether stored jobs are still being loaded."""
+        return self._ended is not None
+
+    def begin_replay(self) -> None:
+        """Stored jobs will come in by `restore`; what ends meanwhile must not come back by a late row."""
+        self._ended = set()
+
+    def end_replay(self) -> None:
+        self._ended = None
+
     def restore(self, records: Iterable[StoredJob], now: float) -> int:
         """Takes jobs from the store. Returns how many; one whose unique is live already is joined to that."""
         self.now = now
@@ -562,7 +585,7 @@ class Engine:
             if not handle:
                 handle = b"%b%d" % (self._prefix, self._number)
                 self._number += 1
-            if handle in self.jobs:
+            if handle in self.jobs or (self._ended is not None and handle in self._ended):
                 continue
             job = Job(handle, function, record.unique, record.workload, record.priority, STORED, now)
             job.attempts = record.attempts

@@ -39,6 +39,7 @@ class Peer:
         out: where replies are appended.
         ready: what the shell may send now.
         held: serial of the batch that must be committed first, and the list behind it.
+        large: whether a piece of `ready` is too large to be copied for sending.
         dirty: whether it stands in `Engine.dirty`.
         closing: the shell closes it once everything is sent.
         client_id: SET_CLIENT_ID's, ``-`` before.
@@ -67,6 +68,7 @@ class Peer:
         "functions",
         "gone",
         "held",
+        "large",
         "link",
         "out",
         "pool",
@@ -91,6 +93,7 @@ class Peer:
         self.dirty: bool = False
         self.closing: bool = False
         self.gone: bool = False
+        self.large: bool = False
         self.client_id: bytes = b"-"
         self.functions: dict[Function, float] | None = None  # clients have none: keep a connection small
         self.pool: Pool | None = None

@@ -1,0 +1,217 @@
+"""Committer: writes the journal's batches to the store, in one thread.
+
+Owns the writer thread, the group commit that comes by itself (while one batch is written, the next one gathers), the
+retries while the store is down, and finding the one row that a store refuses. Which replies wait for a batch is the
+journal's; what a store is, stores/base.py's.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import monotonic
+from typing import Final
+
+from geartrain.engine.engine import Engine
+from geartrain.engine.job import Job
+from geartrain.engine.journal import Journal, Write
+from geartrain.errors import StoreRejected
+from geartrain.stores.base import Batch, Store
+
+__all__ = ["Committer"]
+
+logger = logging.getLogger("geartrain.store")
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+_REMIND: Final = 60.0
+"""Seconds between log lines while the store stays down."""
+_EXPIRE_EVERY: Final = 0.25
+
+
+class Committer:
+    """The durable side of a running server.
+
+    Args:
+        engine: whose journal is written; its journal is not None.
+        store: opened.
+        loop: the server's loop; everything but the writing happens on it.
+        wait: seconds that a submission may wait for the store.
+        turn: has the loop send what became ready.
+    """
+
+    def __init__(
+        self, engine: Engine, store: Store, loop: asyncio.AbstractEventLoop, wait: float, turn: Callable[[], None]
+    ) -> None:
+        assert engine.journal is not None
+        self._engine = engine
+        self._journal: Journal = engine.journal
+        self._store = store
+        self._loop = loop
+        self._wait = wait
+        self._turn = turn
+        self._queue: SimpleQueue[Write | None] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._busy = False
+        self._reason = "the store does not answer"
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread = threading.Thread(target=self._run, name="geartrain-committer", daemon=True)
+        self._thread.start()
+        self._expire()
+
+    # ---- on the loop
+
+    @property
+    def down(self) -> str:
+        """Why the store does not take the batch at hand; empty while all is well."""
+        return self._failing
+
+    _failing = ""
+
+    def kick(self) -> None:
+        """Hands the next batch to the thread, if there is one and the last is done. Call it at each turn's end."""
+        while not self._busy and self._journal.pending:
+            write = self._journal.take()
+            assert write is not None
+            batch = write.batch
+            if batch.adds or batch.dones or batch.attempts or batch.priorities:
+                self._busy = True
+                self._idle.clear()
+                self._queue.put(write)
+            else:
+                self._settle(write)  # everything in it ended before it needed the disk
+
+    def _settle(self, write: Write) -> None:
+        engine = self._engine
+        for peer in self._journal.settle(write):
+            if not peer.dirty:
+                peer.dirty = True
+                engine.dirty.append(peer)
+
+    def _written(self, write: Write, rejected: dict[int, str], seconds: float) -> None:
+        """The thread has committed a batch, all but the rejected rows."""
+        stats = self._engine.stats
+        stats.commits += 1
+        stats.commit_seconds.add(seconds)
+        size = len(write.batch.adds) + len(write.batch.dones)
+        stats.committed_jobs += len(write.batch.adds)
+        stats.batch_sizes[min(max(size - 1, 0).bit_length(), len(stats.batch_sizes) - 1)] += 1
+        self._busy = False
+        self._failing = ""
+        for job in write.jobs if rejected else []:
+            self._reject(job, rejected)
+        self._settle(write)
+        self.kick()
+        if not self._busy:
+            self._idle.set()
+        self._turn()
+
+    def _reject(self, job: Job, rejected: dict[int, str]) -> None:
+        reason = rejected.get(job.number)
+        if reason is not None:
+            self._engine.reject(job, f"The queue cannot hold this job: {reason}".encode())
+
+    def _failed(self, reason: str) -> None:
+        self._engine.stats.commit_failures += 1
+        self._reason = self._failing = reason
+
+    def _expire(self) -> None:
+        """Answers those who have waited too long."""
+        since = self._journal.oldest_reply()
+        before = monotonic() - self._wait
+        if since is not None and since <= before:
+            self._engine.expire(before, f"The job was not stored: {self._reason}".encode())
+            self._turn()
+        self._timer = self._loop.call_later(_EXPIRE_EVERY, self._expire)
+
+    async def close(self, deadline: float) -> bool:
+        """Waits until everything is written, at most so many seconds, and ends the thread.
+
+        Returns:
+            whether everything was written.
+        """
+        self.kick()
+        try:
+            await asyncio.wait_for(self._idle.wait(), deadline)
+            complete = not self._journal.pending
+        except TimeoutError:
+            complete = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._stopping.set()
+        self._queue.put(None)
+        await self._loop.run_in_executor(None, self._thread.join, 5.0)
+        return complete
+
+    # ---- in the thread
+
+    def _run(self) -> None:
+        while (write := self._queue.get()) is not None:
+            started = monotonic()
+            rejected: dict[int, str] = {}
+            if not self._write(write.batch, rejected):
+                return
+            self._call(self._written, write, rejected, monotonic() - started)
+
+    def _write(self, batch: Batch, rejected: dict[int, str]) -> bool:
+        """Writes a batch, however long it takes. Returns False when the server stops before."""
+        pause = _FIRST_PAUSE
+        down_since = 0.0
+        reminded = 0.0
+        while True:
+            try:
+                self._store.apply(batch)
+            except StoreRejected as error:
+                return self._halve(batch, rejected, error)
+            except Exception as error:  # whatever a driver raises: the jobs must not be lost with it
+                now = monotonic()
+                down_since = down_since or now
+                if now - reminded >= _REMIND or not reminded:
+                    reminded = now
+                    logger.error(
+                        "the store does not take %d new and %d finished jobs, trying again until it does: %s",
+                        len(batch.adds),
+                        len(batch.dones),
+                        error,
+                        exc_info=logger.isEnabledFor(logging.DEBUG),
+                    )
+                self._call(self._failed, str(error))
+                if self._stopping.wait(pause):
+                    return False
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                if down_since:
+                    logger.warning("the store works again after %.1f s", monotonic() - down_since)
+                return True
+
+    def _halve(self, batch: Batch, rejected: dict[int, str], error: StoreRejected) -> bool:
+        """One row at least can never be stored: finds it, and writes all the others."""
+        adds = batch.adds
+        if len(adds) <= 1 and not (adds and (batch.dones or batch.attempts or batch.priorities)):
+            for record in adds:
+                logger.error(
+                    "the store refuses job %s of %s (%d bytes): %s",
+                    record.handle.decode("utf-8", "backslashreplace"),
+                    record.function.decode("utf-8", "backslashreplace"),
+                    len(record.workload),
+                    error,
+                )
+                rejected[record.number] = str(error)
+            if not adds:
+                logger.error("the store refuses to forget or change %d jobs: %s", len(batch.dones), error)
+            return True
+        middle = len(adds) // 2
+        parts = [Batch(adds[:middle]), Batch(adds[middle:])] if middle else [Batch(adds)]
+        parts.append(Batch([], batch.dones, batch.attempts, batch.priorities))
+        return all(
+            self._write(part, rejected) for part in parts if part.adds or part.dones or part.attempts or part.priorities
+        )
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            logger.debug("the loop is closed: nobody waits for this batch any more")

@@ -1,0 +1,306 @@
+"""Connection: one socket of the job server.
+
+Owns reading into the parser, one write per turn, backpressure, and the end of the connection. What the packets
+mean is the engine's.
+"""
+
+import errno
+import logging
+import socket
+import ssl
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from geartrain.engine.dispatch import receive, refuse_stream
+from geartrain.engine.peer import Link, Peer
+from geartrain.protocol.packets import REQUEST_MAGIC
+from geartrain.protocol.parser import Parser
+
+if TYPE_CHECKING:
+    from geartrain.server.listener import Hub
+
+__all__ = ["Connection", "TlsConnection"]
+
+logger = logging.getLogger("geartrain.server")
+
+READ_SIZE: Final = 64 * 1024
+"""Bytes of one read: below glibc's mmap threshold, or every read would map and unmap memory."""
+LARGEST_READ: Final = 4 * 1024 * 1024
+PAUSE_READING: Final = 16 * 1024 * 1024
+"""Unread replies, in bytes, at which no more requests are taken from a peer until it reads."""
+_PIECES: Final = 64
+"""Pieces of output given to one sendmsg."""
+
+
+class Connection(Link):
+    """A plain connection.
+
+    Attributes:
+        peer: what the engine knows of it.
+        proven: whether a whole packet or line has come.
+    """
+
+    __slots__ = ("_hub", "_parser", "_paused", "_sock", "_unsent", "_unsent_size", "_writing", "fd", "peer", "proven")
+
+    def __init__(self, hub: "Hub", sock: socket.socket, address: str, trusted: bool) -> None:
+        self._hub = hub
+        self._sock = sock
+        self.fd = sock.fileno()
+        self._parser = Parser(REQUEST_MAGIC, hub.max_packet)
+        self._unsent: list[bytes | memoryview] | None = None
+        self._unsent_size = 0
+        self._writing = False
+        self._paused = False
+        self.proven = False
+        self.peer: Peer = hub.engine.connect(self, address.encode(), self.fd, trusted, monotonic())
+
+    # ---- in
+
+    def readable(self) -> None:
+        parser = self._parser
+        missing = parser.missing
+        try:
+            data = self._sock.recv(READ_SIZE if missing <= READ_SIZE else min(missing, LARGEST_READ))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(error)
+            return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        hub = self._hub
+        if not data:
+            self._eof()
+            return
+        hub.engine.stats.bytes_in += len(data)
+        parser = self._parser
+        items = parser.feed(data)
+        if items:
+            receive(hub.engine, self.peer, items, monotonic())
+            if not self.proven:
+                self.proven = True
+                hub.proven(self)
+        if parser.fault is not None and not self.peer.closing:
+            logger.warning("%s: %s; the connection is closed", self.peer.address.decode(), parser.fault.text)
+            refuse_stream(hub.engine, self.peer, parser.fault)
+
+    def _eof(self) -> None:
+        """The peer sends no more. What it asked for is still answered, since it may have closed one half only."""
+        self._hub.reactor.unwatch(self.fd)
+        self._writing = False
+        self._paused = True
+        self._hub.engine.leave(self.peer, monotonic())
+        self._hub.engine.close(self.peer)
+
+    # ---- out
+
+    def flush(self) -> None:
+        peer = self.peer
+        if self.fd < 0:
+            peer.ready.clear()
+            return
+        ready = peer.ready
+        if ready:
+            if self._unsent is not None:
+                self._queue(ready)
+            elif peer.large or len(ready) > 1024:
+                peer.large = False
+                self._unsent = []
+                self._queue(ready)
+                self._send_pieces()
+            else:
+                data = ready[0] if len(ready) == 1 else b"".join(ready)
+                ready.clear()
+                try:
+                    sent = self._sock.send(data)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                except OSError as error:
+                    self._lost(error)
+                    return
+                self._hub.engine.stats.bytes_out += sent
+                if sent < len(data):
+                    self._unsent = [memoryview(data)[sent:]]
+                    self._unsent_size = len(data) - sent
+                    self._await_writable()
+        if peer.closing and self._unsent is None and peer.held is None:
+            self._close()
+
+    def writable(self) -> None:
+        self._send_pieces()
+        if self.peer.closing:
+            self.flush()
+
+    def _queue(self, ready: list[bytes]) -> None:
+        """Puts output behind what the socket did not take."""
+        unsent = self._unsent
+        assert unsent is not None
+        if self._unsent_size > self._hub.max_output:  # before this: one result may be larger than the bound
+            logger.error(
+                "%s does not read its replies: %d bytes wait, the limit is %d (--max-output); it is dropped",
+                self.peer.address.decode(),
+                self._unsent_size,
+                self._hub.max_output,
+            )
+            self._close()
+            return
+        unsent.extend(ready)
+        self._unsent_size += sum(map(len, ready))
+        ready.clear()
+
+    def _send_pieces(self) -> None:
+        """Sends from the pieces where they lie, so that a large workload is not copied."""
+        unsent = self._unsent
+        position = 0
+        while unsent is not None and position < len(unsent):
+            pieces = unsent[position : position + _PIECES]
+            try:
+                sent = self._write(pieces)
+            except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                break
+            except OSError as error:
+                self._lost(error)
+                return
+            self._hub.engine.stats.bytes_out += sent
+            self._unsent_size -= sent
+            for piece in pieces:
+                if sent < len(piece):
+                    break
+                sent -= len(piece)
+                position += 1
+            if sent:
+                unsent[position] = memoryview(unsent[position])[sent:]
+        if unsent is None:
+            return
+        if position < len(unsent):
+            del unsent[:position]
+            self._await_writable()
+        else:
+            self._unsent = None
+            self._unsent_size = 0
+            if self._writing:
+                self._writing = False
+                self._paused = False
+                if self.peer.closing:
+                    self._hub.reactor.unwatch(self.fd)
+                else:
+                    self._hub.reactor.watch(self.fd, self, True, False)
+
+    def _write(self, pieces: list[bytes | memoryview]) -> int:
+        return self._sock.sendmsg(pieces)
+
+    def _await_writable(self) -> None:
+        pause = self._paused if self.peer.gone else self._unsent_size > PAUSE_READING
+        if not self._writing or pause != self._paused:
+            self._writing = True
+            self._paused = pause
+            self._hub.reactor.watch(self.fd, self, not pause, True)
+
+    # ---- the end
+
+    def broken(self, error: BaseException) -> None:
+        logger.error("a fault of the server ends the connection of %s", self.peer.address.decode(), exc_info=error)
+        self._close()
+
+    def abort(self, reason: str) -> None:
+        """Ends the connection at once."""
+        logger.warning("%s: %s; the connection is closed", self.peer.address.decode(), reason)
+        self._close()
+
+    def close(self) -> None:
+        """Ends the connection at once, without a word."""
+        self._close()
+
+    def _lost(self, error: OSError) -> None:
+        if error.errno not in (errno.ECONNRESET, errno.EPIPE):
+            logger.info("%s: the connection broke: %s", self.peer.address.decode(), error)
+        self._close()
+
+    def _close(self) -> None:
+        if self.fd < 0:
+            return
+        hub = self._hub
+        hub.reactor.unwatch(self.fd)
+        self.fd = -1
+        self._unsent = None
+        self._unsent_size = 0
+        self._sock.close()
+        hub.closed(self)
+        hub.engine.leave(self.peer, monotonic())
+
+
+class TlsConnection(Connection):
+    """A connection under TLS: the same, over a socket that must shake hands first."""
+
+    __slots__ = ("_shaken", "_tls")
+
+    def __init__(self, hub: "Hub", sock: socket.socket, address: str, trusted: bool, context: ssl.SSLContext) -> None:
+        self._tls = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self._shaken = False
+        super().__init__(hub, self._tls, address, trusted)
+
+    def readable(self) -> None:
+        if not self._shaken and not self._shake():
+            return
+        while self.fd >= 0 and not self.peer.gone:
+            try:
+                data = self._tls.recv(READ_SIZE)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
+                return
+            except ssl.SSLEOFError:
+                data = b""  # closed without a goodbye, as libgearman does
+            except OSError as error:
+                self._lost(error)
+                return
+            self._take(data)
+            if not self._tls.pending():  # most often all is read: another recv would only say so
+                return
+
+    def writable(self) -> None:
+        if self._shaken:
+            super().writable()
+        else:
+            self._shake()
+
+    def flush(self) -> None:
+        """TLS has no sendmsg, and must be given the same bytes again after a refusal: always through pieces."""
+        peer = self.peer
+        if self.fd < 0:
+            peer.ready.clear()
+            return
+        if peer.ready:
+            blocked = self._unsent is not None
+            if not blocked:
+                self._unsent = []
+            if peer.large:
+                peer.large = False
+                self._queue(peer.ready)
+            else:
+                joined = [b"".join(peer.ready)]
+                peer.ready.clear()
+                self._queue(joined)
+            if self._shaken and not blocked:
+                self._send_pieces()
+        if peer.closing and self._unsent is None and peer.held is None:
+            self._close()
+
+    def _write(self, pieces: list[bytes | memoryview]) -> int:
+        return self._tls.send(pieces[0])
+
+    def _shake(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._hub.reactor.watch(self.fd, self, True, False)
+            return False
+        except ssl.SSLWantWriteError:
+            self._hub.reactor.watch(self.fd, self, False, True)
+            return False
+        except OSError as error:
+            logger.warning("%s: no TLS handshake: %s", self.peer.address.decode(), error)
+            self._close()
+            return False
+        self._shaken = True
+        self._hub.reactor.watch(self.fd, self, True, False)
+        return True

@@ -1,0 +1,233 @@
+"""The event loop, and how the server's own sockets are watched on it.
+
+Owns the one trick of the shell: the connections of the job server stand in asyncio's own epoll, but are called
+straight from its `select`, without a handle, a context and a queue entry for each event; and everything that a turn
+of the loop produced is sent in one go before the loop waits again. The rest of asyncio (HTTP, signals, threads'
+calls) runs on the same loop as ever. On another loop (uvloop, a test's own) the same connections are watched with
+`add_reader`.
+
+Must not know jobs or the protocol.
+"""
+
+import asyncio
+import logging
+import select
+import selectors
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from geartrain.errors import ConfigError
+
+__all__ = ["GearLoop", "LoopReactor", "Reactor", "Watched", "reactor_of", "run"]
+
+logger = logging.getLogger("geartrain.server")
+
+
+class Watched(Protocol):
+    """A socket's owner."""
+
+    def readable(self) -> None: ...
+
+    def writable(self) -> None: ...
+
+    def broken(self, error: BaseException) -> None:
+        """An unexpected exception came out of the other two: a bug. The owner closes."""
+        ...
+
+
+class Reactor(Protocol):
+    """Watches sockets for their owners."""
+
+    def watch(self, fd: int, owner: Watched, read: bool, write: bool) -> None:
+        """Calls `readable` and `writable` when they are true. Replaces what was asked before."""
+        ...
+
+    def unwatch(self, fd: int) -> None:
+        """Ends that. May be called twice."""
+        ...
+
+    def at_turn(self, callback: Callable[[], None] | None) -> None:
+        """Has something called once per turn, before the loop waits. None ends it."""
+        ...
+
+
+class Poller(selectors.BaseSelector):
+    """An epoll selector for asyncio that calls the owners of watched sockets by itself."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._owners: dict[int, Watched] = {}
+        self._turns: list[Callable[[], None]] = []
+
+    # ---- what asyncio calls
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if fd in self._keys:
+            raise KeyError(f"{fileobj!r} is registered already")
+        key = selectors.SelectorKey(fileobj, fd, events, data)
+        self._epoll.register(fd, _mask(bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)))
+        self._keys[fd] = key
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        key = self._keys.pop(fd)
+        try:
+            self._epoll.unregister(fd)
+        except OSError:
+            logger.debug("fd %d was closed before it was unregistered", fd)
+        return key
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        key = self._keys[fd]
+        if events != key.events:
+            self._epoll.modify(fd, _mask(bool(events & selectors.EVENT_READ), bool(events & selectors.EVENT_WRITE)))
+        key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
+        return key
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._keys
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[fileobj if isinstance(fileobj, int) else fileobj.fileno()]
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._keys.clear()
+        self._owners.clear()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        for turn in self._turns:
+            turn()
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        try:
+            # epoll counts in milliseconds and rounds down: up, or the loop would spin
+            events = self._epoll.poll(-1 if timeout is None else (timeout + 0.000999 if timeout > 0 else 0))
+        except InterruptedError:
+            return ready
+        owners = self._owners
+        for fd, event in events:
+            owner = owners.get(fd)
+            if owner is not None:
+                try:
+                    if event & ~select.EPOLLOUT:
+                        owner.readable()
+                    if event & select.EPOLLOUT:
+                        owner.writable()
+                except Exception as error:
+                    owner.broken(error)
+            else:
+                key = self._keys.get(fd)
+                if key is not None:
+                    mask = 0
+                    if event & ~select.EPOLLOUT:
+                        mask |= selectors.EVENT_READ
+                    if event & ~select.EPOLLIN:
+                        mask |= selectors.EVENT_WRITE
+                    ready.append((key, mask & key.events))
+        return ready
+
+    # ---- what the job server calls
+
+    def watch(self, fd: int, owner: Watched, read: bool, write: bool) -> None:
+        if fd in self._owners:
+            self._epoll.modify(fd, _mask(read, write))
+        else:
+            self._epoll.register(fd, _mask(read, write))
+        self._owners[fd] = owner
+
+    def unwatch(self, fd: int) -> None:
+        if self._owners.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def at_turn(self, callback: Callable[[], None] | None) -> None:
+        self._turns = [] if callback is None else [callback]
+
+
+def _mask(read: bool, write: bool) -> int:
+    return (select.EPOLLIN if read else 0) | (select.EPOLLOUT if write else 0)
+
+
+class GearLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop over a `Poller`."""
+
+    def __init__(self) -> None:
+        self.poller = Poller()
+        super().__init__(self.poller)
+
+
+class LoopReactor:
+    """Watches sockets on any asyncio loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._watched: dict[int, tuple[bool, bool]] = {}
+        self._turn: Callable[[], None] | None = None
+        self._scheduled = False
+
+    def watch(self, fd: int, owner: Watched, read: bool, write: bool) -> None:
+        before = self._watched.get(fd, (False, False))
+        if read:
+            self._loop.add_reader(fd, self._call, owner, owner.readable)
+        elif before[0]:
+            self._loop.remove_reader(fd)
+        if write:
+            self._loop.add_writer(fd, self._call, owner, owner.writable)
+        elif before[1]:
+            self._loop.remove_writer(fd)
+        self._watched[fd] = (read, write)
+
+    def unwatch(self, fd: int) -> None:
+        if self._watched.pop(fd, None) is not None:
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+
+    def at_turn(self, callback: Callable[[], None] | None) -> None:
+        self._turn = callback
+
+    def wake(self) -> None:
+        """Has the turn's callback run soon: for changes that did not come from a watched socket."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._end_turn)
+
+    def _call(self, owner: Watched, method: Callable[[], None]) -> None:
+        try:
+            method()
+        except Exception as error:
+            owner.broken(error)
+        self.wake()
+
+    def _end_turn(self) -> None:
+        self._scheduled = False
+        if self._turn is not None:
+            self._turn()
+
+
+def reactor_of(loop: asyncio.AbstractEventLoop) -> Reactor:
+    """The fastest way to watch sockets that a loop offers."""
+    return loop.poller if isinstance(loop, GearLoop) else LoopReactor(loop)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, int]], loop: str = "auto") -> int:
+    """Runs a coroutine to its end on the loop of that name, and returns what it returns.
+
+    Args:
+        main: makes the coroutine.
+        loop: ``auto`` and ``asyncio`` (asyncio's own loop with the server's poller), or ``uvloop``.
+
+    Raises:
+        ConfigError: uvloop is asked for and not installed.
+    """
+    factory: Callable[[], asyncio.AbstractEventLoop] = GearLoop
+    if loop == "uvloop":
+        try:
+            import uvloop
+        except ImportError as error:
+            raise ConfigError("--loop uvloop needs uvloop: pip install 'geartrain[fast]'") from error
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main())

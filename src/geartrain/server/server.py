@@ -1,0 +1,257 @@
+"""JobServer: the parts put together: engine, ports, committer, and the way they start and stop.
+
+Owns the life of a server. Knows nothing of command lines, daemons and signals (cli/, daemon.py).
+"""
+
+import asyncio
+import logging
+import os
+import time
+from time import monotonic
+from typing import Final
+
+import geartrain
+from geartrain.engine.engine import About, Engine, EngineOptions
+from geartrain.engine.journal import Journal
+from geartrain.errors import ConfigError, StoreLocked, StoreUnavailable
+from geartrain.server.committer import Committer
+from geartrain.server.config import Config, parse_address
+from geartrain.server.listener import Hub, Listener, open_sockets
+from geartrain.server.loop import LoopReactor, reactor_of
+from geartrain.server.replay import replay
+from geartrain.server.tls import server_context
+from geartrain.stores import find
+from geartrain.stores.base import Store
+
+__all__ = ["JobServer", "handle_prefix"]
+
+logger = logging.getLogger("geartrain.server")
+
+_SWEEP_EVERY: Final = 1.0
+_STOP_WAIT: Final = 10.0
+"""Seconds that a stop waits for the store to take what was finished."""
+
+
+def handle_prefix(config: Config) -> bytes:
+    """What all handles of a server begin with, as gearmand makes it: ``H:<nodename>:``."""
+    return (config.job_handle_prefix or f"H:{os.uname().nodename}").encode() + b":"
+
+
+class JobServer:
+    """A Gearman job server in the running event loop.
+
+    Args:
+        config: the settings.
+        store: the durable queue; None opens the one that the settings name.
+    """
+
+    def __init__(self, config: Config, store: Store | None = None) -> None:
+        self.config = config
+        self._store = store
+        self._listeners: list[Listener] = []
+        self._committer: Committer | None = None
+        self._replay: asyncio.Task[int] | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._stopped = asyncio.Event()
+        self._stopping = False
+
+    # ---- start
+
+    async def start(self) -> None:
+        """Opens the queue and the ports, and begins to load stored jobs.
+
+        Raises:
+            ConfigError: an address or a queue cannot be used as the settings say.
+            StoreError: the queue cannot be opened.
+        """
+        config = self.config
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        prefix = handle_prefix(config)
+        store = self._store
+        if store is None and config.queue_type != "builtin":
+            store = self._store = find(config.queue_type).from_options(config.queue_options, prefix)
+        first_number = 1 if store is None else await self._open(store)
+        options = EngineOptions(
+            handle_prefix=prefix,
+            attempts=config.job_retries,
+            exceptions=config.exceptions,
+            by_priority=config.compat != "1.1",
+            rotate=config.round_robin or config.compat != "1.1",
+            wakeup=config.worker_wakeup,
+        )
+        about = About(
+            f"{config.compat}.0+geartrain-{geartrain.__version__}".encode(),
+            config.verbose.encode(),
+            config.allow_shutdown,
+            self._shutdown_asked,
+        )
+        self.engine = Engine(options, None if store is None else Journal(), time.time, about, first_number)
+        self._reactor = reactor_of(loop)
+        self._hub = Hub(self.engine, self._reactor, config, server_context(config))
+        self._reactor.at_turn(self._turn)
+        try:
+            self._listen()
+        except BaseException:
+            if store is not None:
+                store.close()
+            raise
+        if store is not None:
+            self._committer = Committer(self.engine, store, loop, config.store_wait, self._changed)
+            self._replay = asyncio.create_task(replay(self.engine, store, self._changed))
+        self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep)
+
+    async def _open(self, store: Store) -> int:
+        """Opens the store; one that cannot be reached yet gets some time, since services start in any order."""
+        until = monotonic() + self.config.store_wait
+        while True:
+            try:
+                return await self._loop.run_in_executor(None, store.open)
+            except StoreLocked:
+                raise
+            except StoreUnavailable as error:
+                if monotonic() >= until:
+                    raise
+                logger.warning("the queue cannot be opened yet: %s", error)
+                await asyncio.sleep(0.5)
+
+    def _listen(self) -> None:
+        config = self.config
+        addresses = [parse_address(text, config.port) for text in config.listen]
+        try:
+            for address in addresses or [parse_address("*", config.port)]:
+                for sock in open_sockets(address, config):
+                    self._listeners.append(Listener(self._hub, sock, self._loop.call_later))
+        except BaseException:
+            self._close_ports()
+            raise
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens."""
+        return [listener.address for listener in self._listeners]
+
+    @property
+    def port(self) -> int:
+        """The first TCP port, 0 for none."""
+        return next((listener.port for listener in self._listeners if listener.port), 0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it listens and all stored jobs are loaded."""
+        return bool(self._listeners) and (self._replay is None or self._replay.done()) and not self._stopping
+
+    @property
+    def store_down(self) -> str:
+        """Why the durable queue takes nothing at the moment; empty while all is well."""
+        return "" if self._committer is None else self._committer.down
+
+    # ---- turns
+
+    def _turn(self) -> None:
+        """The end of a turn of the loop: everything that it produced is sent, stored and timed."""
+        engine = self.engine
+        if engine.unsettled:
+            engine.settle()
+        committer = self._committer
+        if committer is not None:
+            committer.kick()
+        dirty = engine.dirty
+        while dirty:  # a peer that is found broken changes others
+            engine.dirty = []
+            for peer in dirty:
+                peer.dirty = False
+                peer.link.flush()
+            dirty = engine.dirty
+        deadline = engine.deadline()
+        if deadline is not None and (self._timer is None or deadline < self._timer_at):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self._loop.call_later(max(deadline - monotonic(), 0), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.engine.tick(monotonic())
+        self._changed()
+
+    def _changed(self) -> None:
+        """The engine was changed outside of a watched socket: has the turn's end come."""
+        if isinstance(self._reactor, LoopReactor):
+            self._reactor.wake()
+
+    def _sweep(self) -> None:
+        self._hub.sweep()
+        self._sweeper = self._loop.call_later(_SWEEP_EVERY, self._sweep)
+
+    # ---- stop
+
+    def reload(self) -> None:
+        """Reads the certificates again, for new connections. Broken files leave the old ones in use, and are logged."""
+        try:
+            self._hub.tls = server_context(self.config)
+        except ConfigError as error:
+            logger.error("the old certificate stays in use: %s", error)
+
+    def _shutdown_asked(self, graceful: bool) -> None:
+        """`shutdown` of the text protocol."""
+        logger.log(25, "shutdown%s was asked for", " graceful" if graceful else "")
+        self._drain = asyncio.ensure_future(self.drain(None if graceful else 0.0))
+
+    async def drain(self, deadline: float | None) -> None:
+        """Takes no new connections, lets jobs finish, and stops.
+
+        Args:
+            deadline: seconds to wait for running jobs, while no more are given out; None serves the connections
+                that are open until they are closed, or nothing is queued or running for them.
+        """
+        self._close_ports()
+        engine = self.engine
+        until = None if deadline is None else monotonic() + deadline
+        engine.draining = until is not None
+        while self._hub.connections if until is None else monotonic() < until:
+            if not self._unfinished(graceful=until is None):
+                break
+            await asyncio.sleep(0.02)
+        await self.stop()
+
+    def _unfinished(self, graceful: bool) -> bool:
+        """Whether jobs run, or (when everything shall be served) wait and would be lost with the server."""
+        jobs = self.engine.jobs
+        if self.engine.running:
+            return True
+        durable = self._committer is not None
+        return graceful and any(not (durable and job.background) for job in jobs.values())
+
+    async def stop(self) -> None:
+        """Stops: what is finished is written, connections are closed."""
+        if self._stopping:
+            await self._stopped.wait()
+            return
+        self._stopping = True
+        self._close_ports()
+        self._sweeper.cancel()
+        if self._replay is not None:
+            self._replay.cancel()
+            await asyncio.wait([self._replay])
+        if self._committer is not None and not await self._committer.close(_STOP_WAIT):
+            logger.error("the store did not take all changes in %g s: finished jobs may run again", _STOP_WAIT)
+        self._turn()
+        self._reactor.at_turn(None)
+        self._hub.close_all()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._store is not None:
+            await self._loop.run_in_executor(None, self._store.close)
+        self._stopped.set()
+
+    async def wait_closed(self) -> None:
+        """Waits until the server has stopped."""
+        await self._stopped.wait()
+
+    def _close_ports(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
