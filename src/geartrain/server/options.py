@@ -34,7 +34,7 @@ class Option:
         secret: never shown nor logged.
         reads: the option whose value stands in the file that this one names.
         action: what it does at once, instead of setting something.
-        idle: why it means nothing here. Empty for an option that does.
+        idle: why it means nothing here, as a clause. Empty for an option that does.
     """
 
     group: str
@@ -207,8 +207,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_GENERAL, long="file-descriptors", short="f", kind="count", field="file_descriptors", docker=True, default="all that are allowed", help="How many file descriptors to ask the system for; each connection needs one."),
     Option(group=_GENERAL, long="coredump", kind="flag", field="coredump", help="Leave a core file after a crash."),
     Option(group=_GENERAL, long="drain-timeout", kind="seconds", field="drain_timeout", since="ours", default="5", help="Seconds that running jobs may go on after SIGTERM. With none running the server leaves at once."),
-    Option(group=_GENERAL, long="loop", kind="loop", field="loop", since="ours", default="auto", help="The event loop: asyncio, uvloop, or auto for uvloop where it is installed."),
-    Option(group=_GENERAL, long="threads", short="t", kind="whole", field="threads", docker=True, default="4", help="Accepted.", idle="one thread serves all connections"),
+    Option(group=_GENERAL, long="loop", kind="loop", field="loop", since="ours", default="auto", help="The event loop: auto and asyncio are Python's own, uvloop is the extra [fast]."),
+    Option(group=_GENERAL, long="threads", short="t", kind="whole", field="threads", docker=True, default="4", help="Accepted without a meaning.", idle="one thread serves all connections"),
 
     Option(group=_CONNECTIONS, long="port", short="p", kind="port", field="port", docker=True, bare="LISTEN_PORT", default="4730", help="The port to listen on. 0 takes any free one."),
     Option(group=_CONNECTIONS, long="listen", short="L", kind="list", field="listen", docker=True, default="all addresses", help="Where to listen: host, host:port, [::1]:4730 or unix:/path. May be given several times."),
@@ -227,7 +227,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_SCHEDULING, long="worker-wakeup", short="w", kind="count", field="worker_wakeup", docker=True, default="0", help="How many sleeping workers to wake for a job at most. 0: as many as there is work for."),
     Option(group=_SCHEDULING, long="exceptions", kind="flag", field="exceptions", help="Send clients WORK_EXCEPTION without being asked to."),
     Option(group=_SCHEDULING, long="job-handle-prefix", field="job_handle_prefix", default="H:<host name>", help="What job handles begin with."),
-    Option(group=_SCHEDULING, long="hashtable-buckets", kind="count", field="hashtable_buckets", default="991", help="Accepted.", idle="the tables grow by themselves"),
+    Option(group=_SCHEDULING, long="hashtable-buckets", kind="count", field="hashtable_buckets", default="991", help="Accepted without a meaning.", idle="the tables grow by themselves"),
 
     Option(group=_LIMITS, long="max-packet", kind="size", field="max_packet", since="ours", default="256M", help="The largest packet to accept, in bytes, or with K, M or G."),
     Option(group=_LIMITS, long="max-output", kind="size", field="max_output", since="ours", default="256M", help="Replies kept for a peer that does not read; then it is dropped."),
