@@ -22,7 +22,7 @@ from geartrain.stores.handles import Prefixes
 from geartrain.stores.lock import FileLock
 from geartrain.stores.options import flag
 from geartrain.stores.sqlite_errors import hopeless_at_start, needs_reopen, translate
-from geartrain.stores.sqlite_rescue import identity, put_back
+from geartrain.stores.sqlite_rescue import identity, put_back, save_copy
 from geartrain.stores.sqlite_rows import jobs, statements
 from geartrain.stores.sqlite_schema import Schema
 
@@ -59,6 +59,7 @@ class SqliteStore:
         self._file: tuple[int, int] = (0, 0)
         self._checked = 0.0
         self._queue_id = b""
+        self._rescued = ""
         self._prefixes = Prefixes({0: handle_prefix})
         self._next = 1
         self._mark = 0
@@ -107,6 +108,8 @@ class SqliteStore:
     def _connect(self) -> None:
         db = self._db = self._new_connection()
         self._file = identity(self._path)
+        if self._queue_id and self._schema.queue_id(db) != self._queue_id:
+            raise self._exchanged()
         mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode != b"wal":
             log.warning("%s: no write-ahead log on this file system (%s): slower", self, mode.decode())
@@ -115,12 +118,6 @@ class SqliteStore:
         db.execute("PRAGMA cache_size=-16000")
         db.execute("BEGIN IMMEDIATE")
         state = self._schema.prepare(db, self._handle_prefix)
-        if self._queue_id and state.queue_id != self._queue_id:
-            db.execute("ROLLBACK")
-            raise StoreUnavailable(
-                f"The queue file {self._path} is not the one this server started with. Put that one back (is its "
-                "disk mounted?), or restart the server to begin with this one."
-            )
         db.execute("COMMIT")
         self._queue_id = state.queue_id
         self._prefixes = state.prefixes
@@ -212,11 +209,18 @@ class SqliteStore:
             self._lock.acquire()
             log.warning("%s was removed while in use: written anew with all its jobs", self)
         elif there != self._file:
-            raise StoreUnavailable(
-                f"The queue file {self._path} was replaced by another file while this server used it. Put the old "
-                "one back, or restart the server to begin with the new one."
-            )
+            self._rescued = self._path + ".rescued"
+            save_copy(self._db, self._rescued)
+            self._disconnect()
+            raise self._exchanged()
         self._checked = now
+
+    def _exchanged(self) -> StoreUnavailable:
+        copy = f"Its jobs are saved in {self._rescued}. " if self._rescued else ""
+        return StoreUnavailable(
+            f"The queue file {self._path} was exchanged for another file while this server used it. {copy}Put the old "
+            "one back in its place, or restart the server to begin with the new one."
+        )
 
     def _after_failure(self, exc: BaseException) -> None:
         if self._db is None:
@@ -230,6 +234,9 @@ class SqliteStore:
             return
         if needs_reopen(exc):
             self._disconnect()
+        elif getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            with contextlib.suppress(sqlite3.Error):  # an attempt to make room: the next batch may fit into the log
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _write(self, batch: Batch) -> None:
         db = self._db

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sqlite3
 
-__all__ = ["identity", "put_back"]
+__all__ = ["identity", "put_back", "save_copy"]
 
 
 def identity(path: str) -> tuple[int, int]:
@@ -19,13 +19,12 @@ def identity(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def put_back(db: sqlite3.Connection, path: str) -> None:
-    """Writes the whole database of this connection to its path, from where its file was removed, and closes it.
+def save_copy(db: sqlite3.Connection, copy: str) -> None:
+    """Writes the whole database of this connection to another file, durably.
 
     Raises:
         sqlite3.Error, OSError: it cannot be written; the connection is still open and has everything.
     """
-    copy = path + ".rescued"
     _remove(copy)
     target = sqlite3.connect(copy)
     try:
@@ -34,6 +33,17 @@ def put_back(db: sqlite3.Connection, path: str) -> None:
     finally:
         target.close()
     _sync(copy)
+    _sync(os.path.dirname(copy))
+
+
+def put_back(db: sqlite3.Connection, path: str) -> None:
+    """Writes the whole database of this connection to its path, from where its file was removed, and closes it.
+
+    Raises:
+        sqlite3.Error, OSError: as `save_copy`.
+    """
+    copy = path + ".rescued"
+    save_copy(db, copy)
     db.close()
     for leftover in ("-wal", "-shm"):  # they belong to the file that is gone
         _remove(path + leftover)

@@ -115,6 +115,16 @@ class Schema:
         has_extras = db.execute(f"SELECT EXISTS (SELECT 1 FROM {self.extra})").fetchone()[0] == 1
         return State(queue_id, next_number, self._ranges(db, next_number, handle_prefix), has_extras)
 
+    def queue_id(self, db: sqlite3.Connection) -> bytes:
+        """What tells this queue from every other; empty where no server of ours has used it yet."""
+        try:
+            found = db.execute(f"SELECT value FROM {self.values} WHERE name = 'id'").fetchone()
+        except sqlite3.OperationalError as exc:
+            if "no such table" in str(exc):
+                return b""
+            raise
+        return bytes(found[0]) if found else b""
+
     def _take_over(self, db: sqlite3.Connection) -> None:
         db.execute(
             f"CREATE TABLE IF NOT EXISTS {self.queue} (unique_key TEXT, function_name TEXT, priority INTEGER, "
