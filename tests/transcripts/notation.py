@@ -221,7 +221,7 @@ _OPTIONS = re.compile(r"options(?: of (?P<server>\w+))?: (?P<options>.+)")
 _WORDS = {
     "": re.compile(r"(?P<action>wait) (?P<argument>[\d.]+) s|(?P<action2>signal) (?P<argument2>\w+)|(?P<action3>the server ends)"),
     "peer": re.compile(
-        r"(?P<action>connect|close|half-close|closed|nothing)|(?P<action2>silence) for (?P<argument2>[\d.]+) s"
+        r"(?P<action>connect|close|half-close|closed|nothing|forgotten)|(?P<action2>silence) for (?P<argument2>[\d.]+) s"
     ),
 }
 
@@ -274,7 +274,7 @@ def parse(file: Path) -> list[Dialogue]:
                 raise NotationError("comes before the first title (== ...)")
             dialogue = dialogues[-1]
             if found := _OPTIONS.fullmatch(text):
-                dialogue.options += [(found["server"] or "", option) for option in found["options"].split()]
+                dialogue.options += [(found["server"] or only, option) for option in found["options"].split()]
             elif found := _ONLY.fullmatch(text):
                 if found["server"] not in SERVERS:
                     raise NotationError(f"there is no server {found['server']}, only {' and '.join(SERVERS)}")

@@ -57,6 +57,8 @@ class Peer:
         self.unsettled = True
         self.stuck = False
         """The server answers nothing any more, as the transcript has shown."""
+        self.forgotten = False
+        """Nobody looks at what it receives any more."""
         self.writable = True
         self.ended = False
 
@@ -248,7 +250,7 @@ class Player:
         self._empty(peer)
 
     def _empty(self, peer: Peer) -> None:
-        if peer.inbox or peer.received:
+        if (peer.inbox or peer.received) and not peer.forgotten:
             came = [_came(unit) for unit in peer.inbox]
             if peer.received:
                 came.append(f"the beginning {bytes(peer.received)!r}")
@@ -282,6 +284,10 @@ class Player:
     def _connect(self, peer: Peer, _: Step) -> None:
         self._settle(peer)
 
+    def _forgotten(self, peer: Peer, _: Step) -> None:
+        peer.stuck = True
+        peer.forgotten = True
+
     def _wait(self, step: Step) -> None:
         time.sleep(float(step.argument))
 
@@ -314,5 +320,6 @@ _ON_PEER = {
     "half-close": Player._half_close,
     "closed": Player._closed,
     "connect": Player._connect,
+    "forgotten": Player._forgotten,
 }
 _ON_SERVER = {"wait": Player._wait, "signal": Player._signal, "the server ends": Player._ends}
