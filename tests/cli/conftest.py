@@ -68,9 +68,9 @@ def start() -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture
 def worker(server: Server, start: Callable[..., Running], function: str) -> Callable[..., Running]:
-    """Starts a `gearman -w` for the test's function and returns when it is registered."""
+    """Starts a `gearman -w` for the test's function, the C one by default, and returns when it is registered."""
 
-    def call(*words: str, kind: str = "geartrain", **more: object) -> Running:
+    def call(*words: str, kind: str = "debian", **more: object) -> Running:
         running = start([*argv_of(kind, "gearman"), *server.flags, "-w", "-f", function, *words], **more)
         server.wait_for_workers(function)
         return running

@@ -179,7 +179,7 @@ class TestOursAlone:
         watching = start([*argv_of("geartrain", "gearadmin"), *server.flags, "--getpid", "--watch=0.1"])
         wait_until(lambda: watching.out.count(b"\n\n") >= 1, "the first look")
         server.program.kill()
-        wait_until(lambda: b"could not connect" in watching.err, "the word that the server is away")
+        wait_until(lambda: b"Is a job server running" in watching.err, "the word that the server is away")
         assert watching.process.poll() is None
 
     @pytest.mark.parametrize(

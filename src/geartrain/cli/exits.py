@@ -3,19 +3,25 @@
 Owns the numbers and which error leads to which. Knows no single tool.
 """
 
+import argparse
+from collections.abc import Callable
 from enum import IntEnum
+from functools import wraps
 from typing import Final
 
+from geartrain.cli.terminal import reader_left, say
 from geartrain.errors import (
     ConfigError,
     ConnectionLost,
     GeartrainError,
     JobError,
+    LocalProtocolError,
+    NoServersAvailable,
     RequestTimeout,
     ServerError,
 )
 
-__all__ = ["EXIT_STATUSES", "Exit", "exit_for"]
+__all__ = ["EXIT_STATUSES", "Exit", "describe", "exit_for", "guarded"]
 
 
 class Exit(IntEnum):
@@ -42,6 +48,7 @@ EXIT_STATUSES: Final = """\
 _BY_ERROR: Final[tuple[tuple[type[GeartrainError], Exit], ...]] = (
     (JobError, Exit.FAILED),
     (ConfigError, Exit.USAGE),
+    (LocalProtocolError, Exit.USAGE),
     (ConnectionLost, Exit.UNREACHABLE),
     (RequestTimeout, Exit.TIMEOUT),
     (ServerError, Exit.REFUSED),
@@ -51,3 +58,35 @@ _BY_ERROR: Final[tuple[tuple[type[GeartrainError], Exit], ...]] = (
 def exit_for(error: GeartrainError) -> Exit:
     """The exit status that tells of an error."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)
+
+
+def describe(error: GeartrainError) -> str:
+    """An error as a sentence for a user, with what to look at next."""
+    if isinstance(error, NoServersAvailable) or (isinstance(error, ConnectionLost) and "refused" in str(error)):
+        return f"{error}. Is a job server running there?"
+    return str(error)
+
+
+def guarded(program: str) -> Callable[[Callable[[argparse.Namespace], int]], Callable[[argparse.Namespace], int]]:
+    """Makes a command's `run` tell of its errors in a sentence and an exit status, never in a traceback.
+
+    Args:
+        program: what the sentence starts with, for example ``geartrain submit``.
+    """
+
+    def decorate(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+        @wraps(run)
+        def guard(args: argparse.Namespace) -> int:
+            try:
+                return run(args)
+            except GeartrainError as error:
+                say(describe(error), program=program)
+                return exit_for(error)
+            except KeyboardInterrupt:
+                return Exit.INTERRUPTED
+            except BrokenPipeError:
+                return reader_left()
+
+        return guard
+
+    return decorate

@@ -14,10 +14,10 @@ from typing import Any, Final, NoReturn
 
 from geartrain import __version__
 from geartrain.cli.connection import add_tls_options, servers_at, tls_of
-from geartrain.cli.exits import EXIT_STATUSES, Exit, exit_for
+from geartrain.cli.exits import EXIT_STATUSES, Exit, describe, exit_for
 from geartrain.cli.operations import OPERATIONS, Operation
 from geartrain.cli.terminal import reader_left, say
-from geartrain.cli.text import TextConnection
+from geartrain.client.admin import AdminClient
 from geartrain.errors import ConfigError, GeartrainError, ServerError
 
 __all__ = ["main"]
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return Exit.OK
         status = _administer(args, ignored)
     except GeartrainError as error:
-        say(str(error), program="gearadmin")
+        say(describe(error), program="gearadmin")
         status = exit_for(error)
     except KeyboardInterrupt:
         return Exit.OK if "--watch" in " ".join(words) else Exit.INTERRUPTED
@@ -125,12 +125,11 @@ def _administer(args: argparse.Namespace, ignored: Sequence[str]) -> Exit:
     wanted = [(operation, words) for operation in OPERATIONS if (words := _words(args, operation)) is not None]
     if not wanted:
         raise ConfigError("no operation was given, for example --status (gearadmin --help prints help)")
-    lines = [(operation, operation.line(words)) for operation, words in wanted]
     if args.watch is None:
-        return _once(args, lines)
+        return _once(args, wanted)
     if args.watch <= 0:
         raise ConfigError(f"--watch={args.watch:g}: the time between two looks must be more than 0 seconds")
-    return _watch(args, lines)
+    return _watch(args, wanted)
 
 
 def _words(args: argparse.Namespace, operation: Operation) -> list[str] | None:
@@ -140,34 +139,40 @@ def _words(args: argparse.Namespace, operation: Operation) -> list[str] | None:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _once(args: argparse.Namespace, lines: Sequence[tuple[Operation, bytes]]) -> Exit:
-    server = servers_at(args.host, _port(args.port))[0]
+def _once(args: argparse.Namespace, wanted: Sequence[tuple[Operation, Sequence[str]]]) -> Exit:
+    servers = servers_at(args.host, _port(args.port))
     status = Exit.OK
     records: dict[str, Any] = {}
-    with TextConnection(server, tls_of(args), args.timeout) as connection:
-        for operation, line in lines:
+    with AdminClient(servers, timeout=args.timeout, **tls_of(args)._asdict()) as client:
+        for operation, words in wanted:
             try:
-                answer = connection.ask(line, operation.record is not None, last=operation.option == "shutdown")
+                answer = operation.ask(client, words)
             except ServerError as error:
                 status = Exit.REFUSED
                 records[operation.option] = {"error": error.code, "text": error.text}
                 if not args.json:
-                    sys.stdout.flush()  # so that both streams stay in order on one terminal
-                    print(f"Error: {error.code} {error.text}".rstrip(), file=sys.stderr, flush=True)
-                if operation.option == "shutdown" and error.code == "UNKNOWN_COMMAND":
-                    say("this server has no shutdown; stop its process instead (--getpid)", program="gearadmin")
-                continue
-            if args.json:
-                records[operation.option] = operation.records(answer)
+                    _print_error(operation, error)
             else:
-                sys.stdout.buffer.write(answer + (b".\n" if operation.record else b""))
+                records[operation.option] = operation.data(answer)
+                if not args.json:
+                    # Names that are no UTF-8 come as surrogates, and leave as the bytes that they were.
+                    sys.stdout.buffer.write(operation.text(answer).encode("utf-8", "surrogateescape"))
     if args.json:
-        print(json.dumps(records, ensure_ascii=False, indent=None if args.watch else 2))
+        text = json.dumps(records, ensure_ascii=False, indent=None if args.watch else 2)
+        print(text.encode("utf-8", "backslashreplace").decode())
     sys.stdout.flush()
     return status
 
 
-def _watch(args: argparse.Namespace, lines: Sequence[tuple[Operation, bytes]]) -> NoReturn:
+def _print_error(operation: Operation, error: ServerError) -> None:
+    sys.stdout.flush()  # so that both streams stay in order on one terminal
+    text = error.code if error.text == error.code else f"{error.code} {error.text}"
+    print(f"Error: {text}", file=sys.stderr, flush=True)
+    if operation.option == "shutdown" and error.code == "UNKNOWN_COMMAND":
+        say("this server has no shutdown; stop its process instead (--getpid)", program="gearadmin")
+
+
+def _watch(args: argparse.Namespace, wanted: Sequence[tuple[Operation, Sequence[str]]]) -> NoReturn:
     """Asks until Ctrl-C. A server that is away for a while ends nothing."""
     terminal = sys.stdout.isatty() and not args.json
     while True:
@@ -177,11 +182,11 @@ def _watch(args: argparse.Namespace, lines: Sequence[tuple[Operation, bytes]]) -
         if not args.json:
             print(f"{args.host}:{args.port}  {datetime.now():%Y-%m-%d %H:%M:%S}", flush=True)
         try:
-            _once(args, lines)
+            _once(args, wanted)
         except ConfigError:
             raise
         except GeartrainError as error:
-            say(str(error), program="gearadmin")
+            say(describe(error), program="gearadmin")
         if not args.json:
             print(flush=True)
         time.sleep(max(0.0, started + args.watch - time.monotonic()))

@@ -12,9 +12,9 @@ from typing import Final, NoReturn
 
 from geartrain import __version__
 from geartrain.cli.connection import add_tls_options
-from geartrain.cli.exits import EXIT_STATUSES, Exit, exit_for
+from geartrain.cli.exits import EXIT_STATUSES, Exit, describe, exit_for
 from geartrain.cli.process import detach, pid_file
-from geartrain.cli.terminal import say
+from geartrain.cli.terminal import reader_left, say
 from geartrain.errors import GeartrainError
 
 __all__ = ["main"]
@@ -170,10 +170,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with pid_file(args.pid_file):
             status = _run(args)
     except GeartrainError as error:
-        say(str(error), program="gearman")
+        say(describe(error), program="gearman")
         status = exit_for(error)
         if status == Exit.USAGE and not strict:
             return Exit.FAILED
+    except KeyboardInterrupt:
+        status = Exit.INTERRUPTED
+    except BrokenPipeError:
+        return reader_left()
     return status if strict or status in (Exit.FAILED, Exit.INTERRUPTED) else Exit.OK
 
 

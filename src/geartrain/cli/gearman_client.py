@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from geartrain.cli.connection import servers_at, tls_of
-from geartrain.cli.exits import Exit, exit_for
+from geartrain.cli.exits import Exit, describe, exit_for
 from geartrain.cli.terminal import ProgressBar, say
 from geartrain.client.sync import Client, Task
 from geartrain.errors import GeartrainError, JobException, JobFailed, NoServersAvailable, RequestTimeout
@@ -84,6 +84,8 @@ def _round(client: Client, args: argparse.Namespace, workload: bytes, printer: "
     ]
     for task in tasks:
         _wait(task, args.timeout, printer)
+    for task in tasks:
+        printer.failed(task)  # also where the connection was lost before anything could be called back
 
 
 def _wait(task: Task, limit: float | None, printer: "_Printer") -> None:
@@ -110,6 +112,7 @@ class _Printer:
         self._prefix = args.prefix
         self._verbose = args.verbose
         self._bar = ProgressBar(sys.stdout, "progress")
+        self._reported: set[Exception] = set()
 
     def _write(self, stream: BinaryIO, task: Task, data: bytes) -> None:
         self.heard = time.monotonic()
@@ -145,6 +148,9 @@ class _Printer:
 
     def failed(self, task: Task) -> None:
         error = task.error
+        if error is None or error in self._reported:
+            return
+        self._reported.add(error)
         if isinstance(error, JobException):
             data = error.data if error.data.endswith(b"\n") else error.data + b"\n"
             self._write(sys.stderr.buffer, task, data)
@@ -158,7 +164,7 @@ class _Printer:
     def problem(self, error: GeartrainError) -> None:
         """What went wrong with something else than the job itself."""
         self._bar.clear()
-        say(str(error), program="gearman")
+        say(describe(error), program="gearman")
         self._note(exit_for(error))
 
     def _note(self, status: Exit) -> None:
