@@ -86,7 +86,7 @@ class Server:
             return lines.readline().decode().rstrip("\r\n")
 
     def status(self) -> dict[str, FunctionStatus]:
-        rows = (line.split("\t") for line in self.ask("status"))
+        rows = (line.rsplit("\t", 3) for line in self.ask("status"))
         return {name: FunctionStatus(*map(int, counts)) for name, *counts in rows}
 
     def function(self, name: str) -> FunctionStatus:
