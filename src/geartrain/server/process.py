@@ -41,10 +41,10 @@ _HTTP_NEEDS: Final = ("starlette", "uvicorn", "httptools", "prometheus_client")
 def http_missing() -> str:
     """What HTTP lacks on this machine, as a sentence. Empty when it can run."""
     if importlib.util.find_spec(_HTTP_MODULE) is None:
-        return "This version of geartrain has no HTTP gateway yet. Leave out -r http."
+        return "This version of geartrain comes without the HTTP gateway (-r http)."
     missing = [name for name in _HTTP_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
-        return f"The HTTP gateway needs {', '.join(missing)}. Install it with: pip install 'geartrain[http]'"
+        return f"The HTTP gateway (-r http) needs {', '.join(missing)}. Install it with: pip install 'geartrain[http]'"
     return ""
 
 
