@@ -46,8 +46,12 @@ class Reactor(Protocol):
         """Ends that. May be called twice."""
         ...
 
-    def at_turn(self, callback: Callable[[], None] | None) -> None:
-        """Has something called once per turn, before the loop waits. None ends it."""
+    def at_turn(self, callback: Callable[[], float | None] | None) -> None:
+        """Has something called once per turn, before the loop waits. None ends it.
+
+        It returns how many seconds the loop may wait at most; None where its own timers are enough. asyncio has
+        worked out its waiting time before, and does not know of a timer that the turn sets.
+        """
         ...
 
 
@@ -58,7 +62,7 @@ class Poller(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._owners: dict[int, Watched] = {}
-        self._turns: list[Callable[[], None]] = []
+        self._turns: list[Callable[[], float | None]] = []
 
     # ---- what asyncio calls
 
@@ -101,7 +105,9 @@ class Poller(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         for turn in self._turns:
-            turn()
+            wait = turn()
+            if wait is not None and (timeout is None or wait < timeout):
+                timeout = wait
         ready: list[tuple[selectors.SelectorKey, int]] = []
         try:
             # epoll counts in milliseconds and rounds down: up, or the loop would spin
@@ -143,7 +149,7 @@ class Poller(selectors.BaseSelector):
         if self._owners.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def at_turn(self, callback: Callable[[], None] | None) -> None:
+    def at_turn(self, callback: Callable[[], float | None] | None) -> None:
         self._turns = [] if callback is None else [callback]
 
 
@@ -165,7 +171,7 @@ class LoopReactor:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._watched: dict[int, tuple[bool, bool]] = {}
-        self._turn: Callable[[], None] | None = None
+        self._turn: Callable[[], float | None] | None = None
         self._scheduled = False
 
     def watch(self, fd: int, owner: Watched, read: bool, write: bool) -> None:
@@ -185,7 +191,7 @@ class LoopReactor:
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
 
-    def at_turn(self, callback: Callable[[], None] | None) -> None:
+    def at_turn(self, callback: Callable[[], float | None] | None) -> None:
         self._turn = callback
 
     def wake(self) -> None:

@@ -150,8 +150,12 @@ class JobServer:
 
     # ---- turns
 
-    def _turn(self) -> None:
-        """The end of a turn of the loop: everything that it produced is sent, stored and timed."""
+    def _turn(self) -> float | None:
+        """The end of a turn of the loop: everything that it produced is sent, stored and timed.
+
+        Returns:
+            seconds until a timer that it has set; None for none.
+        """
         engine = self.engine
         if engine.unsettled:
             engine.settle()
@@ -166,11 +170,14 @@ class JobServer:
                 peer.link.flush()
             dirty = engine.dirty
         deadline = engine.deadline()
-        if deadline is not None and (self._timer is None or deadline < self._timer_at):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = deadline
-            self._timer = self._loop.call_later(max(deadline - monotonic(), 0), self._tick)
+        if deadline is None or (self._timer is not None and deadline >= self._timer_at):
+            return None
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(deadline - monotonic(), 0)
+        self._timer_at = deadline
+        self._timer = self._loop.call_later(wait, self._tick)
+        return wait
 
     def _tick(self) -> None:
         self._timer = None
