@@ -27,7 +27,7 @@ _READ: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 class Transport:
     """One connected socket. Reading and writing may go on in two threads at once."""
 
-    __slots__ = ("_poll", "_wlock", "server", "sock")
+    __slots__ = ("server", "sock")
 
     def __init__(self, sock: socket.socket, server: Server) -> None:
         self.sock = sock
@@ -82,6 +82,10 @@ class Transport:
             raise ConnectionLost("the connection was closed") from error
         return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
 
+    def buffered(self) -> bool:
+        """Whether bytes were read from the socket already that `recv` would give; TLS reads whole records."""
+        return False
+
     def shutdown(self) -> None:
         """Ends both directions, which wakes whoever waits in another thread."""
         with contextlib.suppress(OSError):
@@ -95,18 +99,19 @@ class Transport:
 class TlsTransport(Transport):
     """The same over TLS. OpenSSL allows one call at a time, so a lock stands before it and waiting is outside."""
 
-    __slots__ = ()
+    __slots__ = ("_lock", "_tls")
 
     def __init__(self, sock: ssl.SSLSocket, server: Server) -> None:
         super().__init__(sock, server)
         sock.setblocking(False)
-        self._wlock = threading.Lock()
+        self._tls = sock
+        self._lock = threading.Lock()
 
     def recv(self, timeout: float | None) -> bytes | None:
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             try:
-                with self._wlock:
+                with self._lock:
                     return self.sock.recv(CHUNK)
             except ssl.SSLWantReadError:
                 write = False
@@ -122,12 +127,17 @@ class TlsTransport(Transport):
 
     def send(self, data: bytes | memoryview) -> int:
         try:
-            with self._wlock:
+            with self._lock:
                 return self.sock.send(data)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return 0
         except (OSError, ValueError) as error:
             raise ConnectionLost(reason(error)) from error
+
+
+    def buffered(self) -> bool:
+        with self._lock:
+            return self._tls.pending() > 0
 
 
 def connect(server: Server, context: ssl.SSLContext | None, timeout: float) -> Transport:

@@ -1,0 +1,251 @@
+"""The sync worker's connections.
+
+Owns reaching every server, coming back after a loss, and moving bytes; one thread reads (`turn`), any may write.
+Connecting happens in short-lived threads, so that a dead server never holds up the living. Must not know what a job
+does or who runs it.
+"""
+
+import logging
+import os
+import select
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from geartrain.client.address import Server
+from geartrain.client.pool import Pool
+from geartrain.client.sockets import Transport, connect
+from geartrain.errors import ConnectionLost, RemoteProtocolError
+from geartrain.worker.job import Job
+from geartrain.worker.session import WorkerSession
+
+__all__ = ["Link", "Links"]
+
+logger = logging.getLogger("geartrain.worker")
+
+_GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class Link:
+    """One connection: socket and session."""
+
+    __slots__ = ("closed", "fd", "server", "session", "transport")
+
+    def __init__(self, server: Server, transport: Transport, session: WorkerSession) -> None:
+        self.server = server
+        self.transport = transport
+        self.session = session
+        self.fd = transport.sock.fileno()
+        self.closed = False
+
+
+class Links:
+    """All connections of a worker.
+
+    Args:
+        pool: the servers and when to try them.
+        context: TLS, or None.
+        connect_timeout: seconds per server.
+        new_session: makes a session for a server.
+        note_loss: told of a session that ended.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        context: ssl.SSLContext | None,
+        connect_timeout: float,
+        new_session: Callable[[Server], WorkerSession],
+        note_loss: Callable[[Server, WorkerSession], None],
+    ) -> None:
+        self._pool = pool
+        self._context = context
+        self._connect_timeout = connect_timeout
+        self._new_session = new_session
+        self._note_loss = note_loss
+        self.lock = threading.RLock()  # guards the sessions
+        self.links: dict[int, Link] = {}
+        self._absent: set[Server] = set(pool.servers)  # neither connected nor being connected
+        self._complained: set[Server] = set()
+        self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
+        self._open = True
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._wake_in, select.POLLIN)
+        self._turns = 0
+
+    def wake(self) -> None:
+        """Ends a `turn` that waits. May be called from anywhere, a signal handler included."""
+        try:
+            os.write(self._wake_out.fileno(), b"\0")
+        except (BlockingIOError, OSError):
+            pass  # full: it is awake anyway; closed: it is gone
+
+    # Reading.
+
+    def turn(self, timeout: float | None) -> None:
+        """Waits for whatever comes first, for at most so many seconds, and takes it in."""
+        if self._absent and self._open:
+            timeout = self._reconnect(timeout)
+        for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
+            link = self.links.get(fd)
+            if link is not None:
+                self._read(link)
+            elif fd == self._wake_in.fileno():
+                self._woken()
+
+    def _read(self, link: Link) -> None:
+        session = link.session
+        try:
+            while (data := link.transport.recv(0.0)) is not None:
+                if not data:
+                    self.drop(link, "the server closed it")
+                    return
+                with self.lock:
+                    session.receive(data)
+                if self._context is None or not link.transport.buffered():
+                    break
+        except (ConnectionLost, RemoteProtocolError) as error:
+            self.drop(link, str(error))
+
+    def _woken(self) -> None:
+        try:
+            while len(self._wake_in.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+        while self._arrived:
+            server, transport, problem = self._arrived.popleft()
+            if transport is None or not self._open:
+                if transport is not None:
+                    transport.close()
+                self._failed(server, problem)
+            else:
+                self._joined(server, transport)
+
+    # Connecting.
+
+    def _reconnect(self, timeout: float | None) -> float | None:
+        """Starts the attempts that are due. Returns how long to wait at most, for the next one's sake."""
+        now = monotonic()
+        for server in list(self._absent):
+            wait = self._pool.retry_at(server) - now
+            if wait <= 0:
+                self._absent.discard(server)
+                threading.Thread(
+                    target=self._attempt, args=(server,), name=f"geartrain connect {server}", daemon=True
+                ).start()
+            elif timeout is None or wait < timeout:
+                timeout = wait
+        return timeout
+
+    def _attempt(self, server: Server) -> None:
+        try:
+            transport = connect(server, self._context, self._connect_timeout)
+        except ConnectionLost as error:
+            self._arrived.append((server, None, str(error)))
+        else:
+            self._arrived.append((server, transport, ""))
+        self.wake()
+
+    def _failed(self, server: Server, problem: str) -> None:
+        at = self._pool.failed(server, monotonic())
+        self._absent.add(server)
+        if server not in self._complained:  # once per outage, not once per attempt
+            self._complained.add(server)
+            logger.warning("no connection to %s; trying again, next in %.1f s", problem, at - monotonic())
+
+    def _joined(self, server: Server, transport: Transport) -> None:
+        self._pool.succeeded(server)
+        self._complained.discard(server)
+        with self.lock:
+            link = Link(server, transport, self._new_session(server))
+            self.links[link.fd] = link
+            self._poll.register(link.fd, select.POLLIN)
+        logger.info("connected to %s", server)
+
+    def drop(self, link: Link, cause: str) -> None:
+        """A connection ended."""
+        with self.lock:
+            if link.closed:
+                return
+            link.closed = True
+            del self.links[link.fd]
+            self._poll.unregister(link.fd)
+            link.session.lost()
+        link.transport.close()
+        self._note_loss(link.server, link.session)
+        at = self._pool.failed(link.server, monotonic())
+        self._absent.add(link.server)
+        self._complained.add(link.server)
+        jobs = len(link.session.jobs)
+        logger.warning(
+            "the connection to %s was lost (%s)%s; trying again in %.1f s",
+            link.server,
+            cause,
+            f" with {jobs} jobs running, which the server gives to others" if jobs else "",
+            at - monotonic(),
+        )
+        self.wake()
+
+    # Writing.
+
+    def pump(self) -> None:
+        """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
+        if len(self.links) == 1:
+            for link in tuple(self.links.values()):
+                with self.lock:
+                    link.session.pump()
+                self.write(link)
+            return
+        self._turns += 1
+        links = list(self.links.values())
+        first = self._turns % len(links) if links else 0
+        for link in links[first:] + links[:first]:
+            with self.lock:
+                link.session.pump()
+            self.write(link)
+
+    def write(self, link: Link) -> None:
+        """Writes all that a session has to say, however long the server takes to read it."""
+        session, transport = link.session, link.transport
+        try:
+            while True:
+                with self.lock:
+                    if link.closed:
+                        return
+                    data = session.pending()
+                    if not data:
+                        return
+                    count = transport.send(data)
+                    if count:
+                        session.sent(count)
+                        continue
+                transport.wait(None, read=False, write=True)
+        except ConnectionLost as error:
+            self.drop(link, str(error))
+
+    def link_of(self, job: Job) -> Link | None:
+        """The connection that a job came by; None when it has ended."""
+        for link in self.links.values():
+            if link.session is job.session:
+                return link
+        return None
+
+    def close(self) -> None:
+        """Ends every connection, and all attempts."""
+        self._open = False
+        with self.lock:
+            for link in list(self.links.values()):
+                link.closed = True
+                link.session.lost()
+                link.transport.close()
+            self.links.clear()
+        self._wake_out.close()
+        self._wake_in.close()

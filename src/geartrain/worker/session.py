@@ -1,0 +1,306 @@
+"""One connection of a worker, without the connection.
+
+Owns the cycle of grabbing, sleeping and working: what is said to the server, when another job may be asked for,
+and which functions it was told of. Bytes in by `receive`, bytes out by `pending` and `sent`. Must not know sockets,
+threads, asyncio, time, or what a job does.
+
+How the cycle goes:
+
+    AWAKE --GRAB_JOB_ALL--> GRABBING --JOB_ASSIGN--> AWAKE (the slot is the job's now)
+                               |
+                               +-----NO_JOB, PRE_SLEEP--> ASLEEP --NOOP--> AWAKE
+
+A slot is one job that may run; the sessions of a worker share them. A slot is taken before GRAB_JOB is sent, so
+that no answer can bring a job without a place.
+
+To a server that takes ALL_YOURS the worker says it first of all. Such a server answers PRE_SLEEP with the next job
+itself, now or later, so the worker takes a slot, says PRE_SLEEP and waits (OFFERED): WORK_COMPLETE and PRE_SLEEP
+in one write are all that a job costs. gearmand answers ALL_YOURS with an ERROR before anything else, and the cycle
+above is used; there WORK_COMPLETE and GRAB_JOB leave in one write. With several servers ALL_YOURS is not said: two
+of them could fill the one slot.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Final
+
+from geartrain.errors import RemoteProtocolError
+from geartrain.protocol.commands import Command
+from geartrain.protocol.packets import RESPONSE_MAGIC, request
+from geartrain.protocol.parser import Parser
+from geartrain.worker.job import Job
+
+__all__ = ["GRABS", "Slots", "State", "WorkerSession"]
+
+logger = logging.getLogger("geartrain.worker")
+
+GRABS: Final = (Command.GRAB_JOB_ALL, Command.GRAB_JOB_UNIQ, Command.GRAB_JOB)
+"""The ways to ask for a job, best first; a server that does not know one is asked in the next."""
+
+_PRE_SLEEP: Final = request(Command.PRE_SLEEP)
+_GRAB_PACKETS: Final = {grab: request(grab) for grab in GRABS}
+
+
+class State(Enum):
+    """Where in the cycle a session is."""
+
+    AWAKE = "awake"
+    GRABBING = "grabbing"
+    ASLEEP = "asleep"
+    OFFERED = "offered"
+    """As ASLEEP, but with a slot that the server may fill at any moment."""
+
+
+class Slots:
+    """How many more jobs the worker may take. Below zero when a server sent one unasked; that one waits."""
+
+    __slots__ = ("free",)
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+
+
+class WorkerSession:
+    """The state of one connection.
+
+    Args:
+        name: the server's name, for messages.
+        slots: shared by all sessions of the worker.
+        functions: what the worker can do: the name on the wire, and the time limit in milliseconds, 0 for none.
+        client_id: what the server shows for this worker, or empty.
+        all_yours: whether to say ALL_YOURS.
+
+    Attributes:
+        jobs: the jobs that run, by handle.
+        stopping: set to take no more jobs.
+        answered: whether the server has sent anything yet.
+    """
+
+    __slots__ = (
+        "_all_yours",
+        "_asked_all_yours",
+        "_functions",
+        "_grab",
+        "_grabbed",
+        "_leaving",
+        "_out",
+        "_parser",
+        "_slots",
+        "answered",
+        "assigned",
+        "jobs",
+        "name",
+        "state",
+        "stopping",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        slots: Slots,
+        functions: Mapping[bytes, int],
+        *,
+        client_id: bytes = b"",
+        all_yours: bool = False,
+    ) -> None:
+        self.name = name
+        self.jobs: dict[bytes, Job] = {}
+        self.state = State.AWAKE
+        self.stopping = False
+        self.answered = False
+        self.assigned: deque[Job] = deque()
+        self._slots = slots
+        self._functions: dict[bytes, int] = {}
+        self._leaving: set[bytes] = set()
+        self._parser = Parser(RESPONSE_MAGIC)
+        self._out: deque[bytes | memoryview] = deque()
+        self._grab = 0
+        self._grabbed = False  # ALL_YOURS gives jobs in the form of the last grab, so one grab must come first
+        self._all_yours = all_yours
+        self._asked_all_yours = all_yours  # until the first answer: it would be the ERROR
+        if all_yours:
+            self._out.append(request(Command.ALL_YOURS))
+        if client_id:
+            self._out.append(request(Command.SET_CLIENT_ID, client_id))
+        for function, timeout in functions.items():
+            self.can_do(function, timeout)
+
+    # What the worker says.
+
+    def can_do(self, function: bytes, timeout: int = 0) -> None:
+        """Tells the server of a function; once: gearmand counts a worker twice that says it twice."""
+        self._leaving.discard(function)
+        if self._functions.get(function) == timeout:
+            return
+        if function in self._functions:
+            if any(job.wire == function for job in self.jobs.values()):
+                self._functions[function] = timeout  # CANT_DO would give the running job away
+                return
+            self._out.append(request(Command.CANT_DO, function))
+        self._functions[function] = timeout
+        if timeout:
+            self._out.append(request(Command.CAN_DO_TIMEOUT, function, b"%d" % timeout))
+        else:
+            self._out.append(request(Command.CAN_DO, function))
+        if self.state is State.ASLEEP:
+            self.state = State.AWAKE  # gearmand does not wake a sleeper for jobs that wait for its new function
+
+    def cant_do(self, function: bytes) -> None:
+        """Takes a function back; while a job of it runs, not before that ends, for gearmand would requeue it."""
+        self._leaving.add(function)
+        self._leave()
+
+    def _leave(self) -> None:
+        for function in list(self._leaving):
+            if not any(job.wire == function for job in self.jobs.values()):
+                self._leaving.discard(function)
+                if self._functions.pop(function, None) is not None:
+                    self._out.append(request(Command.CANT_DO, function))
+
+    def set_id(self, client_id: bytes) -> None:
+        """Gives the server another name for this worker."""
+        self._out.append(request(Command.SET_CLIENT_ID, client_id))
+
+    def pump(self) -> None:
+        """Asks for a job where a slot is free. Call it after every change, before writing."""
+        if self.state is not State.AWAKE or self.stopping or self._slots.free <= 0 or not self._functions:
+            return
+        self._slots.free -= 1
+        if self._all_yours and self._grabbed:
+            self._out.append(_PRE_SLEEP)
+            self.state = State.OFFERED
+        else:
+            self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
+            self.state = State.GRABBING
+
+    def say(self, packet: bytes) -> None:
+        """Queues a packet about a job."""
+        self._out.append(packet)
+
+    def release(self, job: Job) -> None:
+        """A job's task is over; its slot is free."""
+        if self.jobs.pop(job.handle, None) is not None:
+            self._slots.free += 1
+            if self._leaving:
+                self._leave()
+
+    # Bytes out, as in the client's session.
+
+    def pending(self) -> bytes | memoryview:
+        """The next bytes to write, empty where there are none. The same again until `sent` is called."""
+        out = self._out
+        if len(out) > 1:
+            self._out = out = deque((b"".join(out),))
+        return out[0] if out else b""
+
+    def sent(self, count: int) -> None:
+        """The system took this many bytes of `pending`."""
+        first = self._out.popleft()
+        if count < len(first):
+            self._out.appendleft(memoryview(first)[count:])
+
+    # Bytes in.
+
+    def receive(self, data: bytes) -> None:
+        """Takes bytes from the server. New jobs stand in `assigned` afterwards; then call `pump`.
+
+        Raises:
+            RemoteProtocolError: they are not the protocol; the connection is of no more use.
+        """
+        for command, parts in self._parser.feed(data):
+            handler = _HANDLERS.get(command)
+            if handler is None:
+                raise RemoteProtocolError(f"{self.name} sent what no worker can use (packet type {command})")
+            handler(self, parts)
+            self.answered = True
+        if self._parser.fault is not None:
+            raise RemoteProtocolError(f"{self.name}: {self._parser.fault.text}")
+
+    def _on_assign(self, parts: list[bytes]) -> None:
+        self._assign(Job(parts[0], parts[1], b"", b"", parts[2], self))
+
+    def _on_assign_unique(self, parts: list[bytes]) -> None:
+        self._assign(Job(parts[0], parts[1], parts[2], b"", parts[3], self))
+
+    def _on_assign_all(self, parts: list[bytes]) -> None:
+        self._assign(Job(parts[0], parts[1], parts[2], parts[3], parts[4], self))
+
+    def _assign(self, job: Job) -> None:
+        self._asked_all_yours = False
+        if self.state is State.GRABBING or self.state is State.OFFERED:
+            self._grabbed = True
+            self.state = State.AWAKE
+        else:
+            self._slots.free -= 1  # unasked: it waits for a slot, and is not lost
+        self.jobs[job.handle] = job
+        self.assigned.append(job)
+
+    def _on_no_job(self, parts: list[bytes]) -> None:
+        self._asked_all_yours = False
+        if self.state is not State.GRABBING:
+            return
+        self._grabbed = True
+        if self.stopping:
+            self.state = State.AWAKE
+            self._slots.free += 1
+            return
+        self._out.append(_PRE_SLEEP)
+        if self._all_yours:
+            self.state = State.OFFERED
+        else:
+            self.state = State.ASLEEP
+            self._slots.free += 1
+
+    def _on_noop(self, parts: list[bytes]) -> None:
+        if self.state is State.OFFERED:  # this server wakes after all: the slot is ours already
+            self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
+            self.state = State.GRABBING
+        elif self.state is State.ASLEEP:
+            self.state = State.AWAKE
+
+    def _on_echo(self, parts: list[bytes]) -> None:
+        pass
+
+    def _on_error(self, parts: list[bytes]) -> None:
+        code, text = parts[0].decode("utf-8", "backslashreplace"), parts[1].decode("utf-8", "backslashreplace")
+        if self._asked_all_yours:
+            self._asked_all_yours = False
+            if self._all_yours and code in _NOT_OFFERED:
+                self._all_yours = False
+                return
+        if self.state is State.GRABBING and code in _NOT_OFFERED and self._grab + 1 < len(GRABS):
+            self._grab += 1
+            self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
+            return
+        logger.warning("%s reported: %s: %s", self.name, code, text)
+
+    # The end.
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the answer to a grab is still due; to leave without it would throw a job back."""
+        return self.state is State.GRABBING
+
+    def lost(self) -> None:
+        """The connection ended. The server gives the jobs to other workers; their tasks here may see it."""
+        if self.state is State.GRABBING or self.state is State.OFFERED:
+            self._slots.free += 1
+        self.state = State.AWAKE
+        for job in self.jobs.values():
+            job.lost = True
+        self._out.clear()
+
+
+_NOT_OFFERED: Final = frozenset({"INVALID_COMMAND", "UNKNOWN_COMMAND", "unknown_command", "bad_command"})
+
+_HANDLERS: Final[dict[int, Callable[[WorkerSession, list[bytes]], None]]] = {
+    int(Command.NOOP): WorkerSession._on_noop,
+    int(Command.NO_JOB): WorkerSession._on_no_job,
+    int(Command.JOB_ASSIGN): WorkerSession._on_assign,
+    int(Command.JOB_ASSIGN_UNIQ): WorkerSession._on_assign_unique,
+    int(Command.JOB_ASSIGN_ALL): WorkerSession._on_assign_all,
+    int(Command.ECHO_RES): WorkerSession._on_echo,
+    int(Command.ERROR): WorkerSession._on_error,
+}
