@@ -25,6 +25,8 @@ _NORMAL: Final = 1
 _LOW: Final = 2
 _COMPLETE: Final = int(Command.WORK_COMPLETE)
 _FAIL: Final = int(Command.WORK_FAIL)
+_LEAST_TIMEOUT: Final = 1000
+"""Milliseconds."""
 _LARGE: Final = 4096
 """Bytes from which a workload is sent from where it lies, rather than copied behind its header."""
 
@@ -104,7 +106,7 @@ def _progress(job: Job) -> tuple[int, int, int, int]:
 
 
 def _option(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-    if parts[0].lower() == b"exceptions":
+    if _text_of(parts[0]).lower() == b"exceptions":
         peer.exceptions = True
         engine.send(peer, plain(int(Command.OPTION_RES), parts[0]))
     else:
@@ -119,15 +121,17 @@ def _echo(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
 
 
 def _can_do(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-    engine.can_do(peer, parts[0], 0.0)
+    engine.can_do(peer, _text_of(parts[0]), 0.0)
 
 
 def _can_do_timeout(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-    engine.can_do(peer, parts[0], max(_number(parts[1]), 0) / 1000)
+    timeout = _number(parts[1])
+    # gearmand raises what is less than a second: those who count in seconds, as PHP's manual does, rely on it
+    engine.can_do(peer, parts[0], max(timeout, _LEAST_TIMEOUT) / 1000 if timeout > 0 else 0.0)
 
 
 def _cannot_do(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-    engine.cannot_do(peer, parts[0])
+    engine.cannot_do(peer, _text_of(parts[0]))
 
 
 def _reset(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
@@ -155,7 +159,7 @@ def _all_yours(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
 
 
 def _set_client_id(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-    peer.client_id = parts[0].rstrip(b"\0")[:127] or b"-"
+    peer.client_id = _text_of(parts[0])[:127] or b"-"
 
 
 def _work_complete(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
@@ -193,7 +197,8 @@ def _work_exception(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
     job.function.stats.exceptions += 1
     if job.clients is not None:
         packet = forward(int(Command.WORK_EXCEPTION), job.handle, parts[1])
-        failure = handle_packet(_FAIL, job.handle + b"\0")  # with a NUL: gearmand makes it from the exception
+        # gearmand ends this handle with a NUL, and libgearman's client, that does not know such a handle, hangs.
+        failure = handle_packet(_FAIL, job.handle)
         for client in job.clients:
             engine.send(client, packet if engine.options.exceptions or client.exceptions else failure)
     engine.finish(job)
@@ -255,6 +260,11 @@ def _too_few(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
 
 def _not_a_request(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
     engine.refuse(peer, b"INVALID_COMMAND", b"Command not expected")
+
+
+def _text_of(part: bytes) -> bytes:
+    """An only argument up to its NUL: some programs end it with one."""
+    return part.partition(b"\0")[0]
 
 
 def _number(text: bytes) -> int:

@@ -12,7 +12,7 @@ Promises:
 from struct import Struct
 from typing import Final, TypeAlias
 
-from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND
+from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND, Command
 from geartrain.protocol.packets import HEADER_SIZE, REQUEST_MAGIC, RESPONSE_MAGIC
 
 __all__ = ["DEFAULT_MAX_PACKET", "MAX_LINE", "TEXT", "TOO_FEW", "WRONG_MAGIC", "Fault", "Item", "Parser"]
@@ -34,6 +34,10 @@ _HEADER: Final = Struct(">QI")
 """Magic and command as one number, then the body's size: one object less per packet than three fields."""
 _SPLITS: Final = [0] + [max(LAYOUTS[c].parts - 1, 0) for c in sorted(LAYOUTS)]
 _PARTS: Final = [0] + [LAYOUTS[c].parts for c in sorted(LAYOUTS)]
+_DATA_MAY_LACK: Final = frozenset(
+    int(command) for command in (Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION)
+)
+"""Perl's Gearman::Worker sends an empty result as the handle alone, without a NUL (and hangs on gearmand)."""
 _NO_PARTS: Final[list[bytes]] = []
 _EMPTY_CHUNKS: Final[list[bytes]] = []
 
@@ -125,7 +129,7 @@ class Parser:
             else:
                 parts = [b""] if _PARTS[command] == 1 else _NO_PARTS
             if len(parts) < _PARTS[command]:
-                items.append((TOO_FEW, [b"%d" % command]))
+                items.append(_short(command, parts))
             else:
                 items.append((command, parts))
             offset = end
@@ -179,7 +183,7 @@ class Parser:
                 chunks.insert(0, first[HEADER_SIZE:])
                 parts = b"".join(chunks).split(b"\0", splits)
             if len(parts) < _PARTS[command]:
-                items.append((TOO_FEW, [b"%d" % command]))
+                items.append(_short(command, parts))
             else:
                 items.append((command, parts))
         else:
@@ -230,3 +234,10 @@ class Parser:
         self._rest = b""
         self._chunks = _EMPTY_CHUNKS
         self.missing = 0
+
+
+def _short(command: int, parts: list[bytes]) -> Item:
+    """A packet with fewer parts than its command has."""
+    if command in _DATA_MAY_LACK and parts:
+        return (command, [parts[0], b""])
+    return (TOO_FEW, [b"%d" % command])
