@@ -4,7 +4,7 @@ Owns what is to be sent to it, in order. Knows no socket: the shell that made it
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from geartrain.engine.function import Function
@@ -14,14 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["Link", "Peer"]
 
 
-class Link:
+class Link(Protocol):
     """The shell's end of a peer. The engine calls nothing of it; it hands the peer back in `Engine.dirty`."""
-
-    __slots__ = ()
 
     def flush(self) -> None:
         """Sends what stands in the peer's `ready`, and closes where the peer is `closing`."""
-        raise NotImplementedError
+        ...
 
 
 class Peer:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from geartrain.engine.dispatch import receive, refuse_stream
-from geartrain.engine.peer import Link, Peer
+from geartrain.engine.peer import Peer
 from geartrain.protocol.packets import REQUEST_MAGIC
 from geartrain.protocol.parser import Parser
 
@@ -32,7 +32,7 @@ _PIECES: Final = 64
 """Pieces of output given to one sendmsg."""
 
 
-class Connection(Link):
+class Connection:
     """A plain connection.
 
     Attributes:

@@ -1,0 +1,202 @@
+"""What is promised to the submitter of a background job, and when."""
+
+import pytest
+
+from geartrain.engine.engine import EngineOptions
+from geartrain.protocol.commands import Command as C
+from geartrain.stores.base import StoredJob
+from tests.engine.harness import World
+
+CREATED = (C.JOB_CREATED, b"H:test:1")
+
+
+@pytest.fixture
+def world() -> World:
+    return World(durable=True)
+
+
+class TestAcknowledgement:
+    def test_waits_for_the_commit(self, world: World) -> None:
+        client = world.peer()
+        client.say(C.SUBMIT_JOB_BG, b"f", b"u", b"1").hears()
+        world.commit()
+        client.hears(CREATED)
+
+    def test_holds_back_later_replies_only(self, world: World) -> None:
+        client = world.peer()
+        client.say(C.ECHO_REQ, b"before").say(C.SUBMIT_JOB_BG, b"f", b"", b"").say(C.ECHO_REQ, b"after")
+        client.say(C.SUBMIT_JOB, b"f", b"", b"")
+        client.hears((C.ECHO_RES, b"before"))
+        world.commit()
+        client.hears(CREATED, (C.ECHO_RES, b"after"), (C.JOB_CREATED, b"H:test:2"))
+        client.say(C.ECHO_REQ, b"now").hears((C.ECHO_RES, b"now"))
+
+    def test_of_two_batches_keeps_the_order(self, world: World) -> None:
+        client = world.peer()
+        journal = world.engine.journal
+        assert journal is not None
+        client.say(C.SUBMIT_JOB_BG, b"f", b"a", b"")
+        first = journal.take()
+        assert first is not None
+        client.say(C.SUBMIT_JOB_BG, b"f", b"b", b"").say(C.SUBMIT_JOB_BG, b"f", b"a", b"")
+        assert journal.take() is None
+        journal.settle(first)
+        client.hears(CREATED)
+        world.commit()
+        client.hears((C.JOB_CREATED, b"H:test:2"), CREATED)
+
+    def test_of_a_joined_job_waits_for_the_jobs_own_batch(self, world: World) -> None:
+        first, second = world.peer(), world.peer()
+        journal = world.engine.journal
+        assert journal is not None
+        first.say(C.SUBMIT_JOB_BG, b"f", b"a", b"")
+        write = journal.take()
+        assert write is not None
+        second.say(C.SUBMIT_JOB_BG, b"f", b"a", b"").hears()
+        journal.settle(write)
+        first.hears(CREATED)
+        second.hears(CREATED)
+        second.say(C.SUBMIT_JOB_BG, b"f", b"a", b"").hears(CREATED)
+
+    def test_a_foreground_job_becomes_durable_when_joined(self, world: World) -> None:
+        client, background = world.peer(), world.peer()
+        client.say(C.SUBMIT_JOB, b"f", b"a", b"1").hears(CREATED)
+        background.say(C.SUBMIT_JOB_BG, b"f", b"a", b"1").hears()
+        world.commit()
+        background.hears(CREATED)
+        client.leave()
+        assert background.line("status") == "f\t1\t0\t0\n.\n"
+        world.check()
+
+
+class TestRows:
+    def test_a_job_done_before_its_commit_needs_no_disk(self, world: World) -> None:
+        client, worker = world.peer(), world.worker(b"f", asleep=False)
+        client.say(C.SUBMIT_JOB_BG, b"f", b"u", b"1")
+        worker.say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:1", b"")
+        journal = world.engine.journal
+        assert journal is not None
+        write = journal.take()
+        assert write is not None
+        assert (write.batch.adds, write.batch.dones) == ([], [])
+        journal.settle(write)
+        client.hears(CREATED)
+
+    def test_a_stored_job_is_removed_when_it_ends(self, world: World) -> None:
+        journal = world.engine.journal
+        assert journal is not None
+        client = world.peer()
+        client.say(C.SUBMIT_JOB_BG, b"f", b"u", b"1")
+        write = journal.take()
+        assert write is not None
+        assert write.batch.adds == [StoredJob(1, b"H:test:1", b"f", b"u", b"1")]
+        client.line("cancel job H:test:1")  # while it is being written
+        journal.settle(write)
+        again = journal.take()
+        assert again is not None
+        assert [tuple(key) for key in again.batch.dones] == [(b"f", b"u", 1)]
+
+    def test_attempts_are_kept(self, world: World) -> None:
+        journal = world.engine.journal
+        assert journal is not None
+        world.peer().say(C.SUBMIT_JOB_BG, b"f", b"u", b"1")
+        world.commit()
+        worker = world.worker(b"f", asleep=False)
+        worker.say(C.GRAB_JOB).leave()
+        write = journal.take()
+        assert write is not None
+        assert [(key.number, count) for key, count in write.batch.attempts.items()] == [(1, 1)]
+
+
+class TestStoreAway:
+    def test_a_submission_is_refused_after_the_wait(self, world: World) -> None:
+        client = world.peer()
+        journal = world.engine.journal
+        assert journal is not None
+        client.say(C.SUBMIT_JOB_BG, b"f", b"a", b"")
+        write = journal.take()
+        assert write is not None
+        world.wait(4)
+        client.say(C.SUBMIT_JOB_BG, b"f", b"b", b"").say(C.ECHO_REQ, b"?")
+        world.wait(6)
+        world.engine.expire(world.now - 10, b"disk full")
+        client.hears((C.ERROR, b"QUEUE_ERROR", b"disk full"))
+        assert client.line("show jobs") == ""  # held behind the second submission
+        world.wait(4)
+        world.engine.expire(world.now - 10, b"disk full")
+        assert client.peer.held is None
+        journal.settle(write)
+        again = journal.take()
+        assert again is not None
+        assert again.batch.adds == []
+        assert [key.unique for key in again.batch.dones] == [b"a"]  # its row may have been written
+        world.check()
+
+    def test_a_job_that_ran_meanwhile_is_acknowledged(self, world: World) -> None:
+        client, worker = world.peer(), world.worker(b"f", asleep=False)
+        client.say(C.SUBMIT_JOB_BG, b"f", b"a", b"")
+        worker.say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:1", b"")
+        world.wait(20)
+        world.engine.expire(world.now - 10, b"disk full")
+        client.hears(CREATED)
+
+    def test_a_row_that_cannot_be_stored(self, world: World) -> None:
+        journal = world.engine.journal
+        assert journal is not None
+        client = world.peer()
+        client.say(C.SUBMIT_JOB_BG, b"f", b"a", b"").say(C.SUBMIT_JOB_BG, b"f", b"b", b"")
+        write = journal.take()
+        assert write is not None
+        world.engine.reject(write.jobs[0], b"too large")
+        journal.settle(write)
+        client.hears((C.ERROR, b"QUEUE_ERROR", b"too large"), (C.JOB_CREATED, b"H:test:2"))
+        assert client.line("show unique jobs") == "b\n.\n"
+        assert not journal.pending
+
+
+class TestRestore:
+    def test_keeps_handles_order_attempts_and_times(self) -> None:
+        world = World(EngineOptions(handle_prefix=b"H:test:", attempts=2), durable=True)
+        world.engine.restore(
+            [
+                StoredJob(7, b"H:old:7", b"f", b"u", b"7", 2),
+                StoredJob(8, b"H:test:8", b"f", b"", b"8", 0, 0, b"sum", 1),
+                StoredJob(9, b"H:test:9", b"f", b"", b"9", 1, int(world.wall) + 30),
+            ],
+            world.now,
+        )
+        worker = world.worker(b"f", asleep=False)
+        worker.say(C.GRAB_JOB_ALL).hears((C.JOB_ASSIGN_ALL, b"H:test:8", b"f", b"", b"sum", b"8"))
+        worker.leave()  # the second attempt
+        assert b"H:test:8" not in world.engine.jobs
+        worker = world.worker(b"f", asleep=False)
+        worker.say(C.GRAB_JOB_UNIQ).hears((C.JOB_ASSIGN_UNIQ, b"H:old:7", b"f", b"u", b"7"))
+        worker.say(C.GRAB_JOB).hears((C.NO_JOB,))
+        world.wait(31)
+        worker.say(C.GRAB_JOB).hears((C.JOB_ASSIGN, b"H:test:9", b"f", b"9"))
+        world.check()
+
+    def test_rows_of_gearmand_get_a_handle_that_is_stored(self, world: World) -> None:
+        world.engine.restore([StoredJob(0, b"", b"f", b"u", b"1")], world.now)
+        journal = world.engine.journal
+        assert journal is not None
+        write = journal.take()
+        assert write is not None
+        assert write.batch.adds[0].handle == b"H:test:1"
+
+    def test_what_ended_during_the_replay_does_not_come_back(self, world: World) -> None:
+        world.engine.begin_replay()
+        record = StoredJob(7, b"H:test:7", b"f", b"u", b"7")
+        world.engine.restore([record], world.now)
+        assert world.peer().line("cancel job H:test:7") == "OK\r\n"
+        assert world.engine.restore([record], world.now) == 0
+        world.engine.end_replay()
+        assert world.engine.restore([record], world.now) == 1
+
+    def test_a_unique_that_was_submitted_again_meanwhile_is_one_job(self, world: World) -> None:
+        client = world.peer()
+        client.say(C.SUBMIT_JOB, b"f", b"u", b"1").hears(CREATED)
+        world.engine.restore([StoredJob(7, b"H:test:7", b"f", b"u", b"1")], world.now)
+        client.leave()
+        assert world.peer().line("show unique jobs") == "u\n.\n"
+        world.check()
