@@ -6,11 +6,12 @@ Source: gearmand's libgearman-server/text.cc, as seen on the wire of 1.1.20.
 """
 
 import os
+import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from geartrain.engine.engine import Engine
-from geartrain.engine.job import MEMORY
+from geartrain.engine.job import Job
 from geartrain.engine.peer import Peer
 
 __all__ = ["COMMANDS", "answer"]
@@ -18,18 +19,20 @@ __all__ = ["COMMANDS", "answer"]
 Command: TypeAlias = Callable[[Engine, Peer, list[bytes]], bytes]
 
 _OK: Final = b"OK\r\n"
+_LEADING_DIGITS: Final = re.compile(rb"\+?(\d{1,18})")
 _MAX_ARGUMENTS: Final = 8
 """gearmand closes the connection on more."""
 
 
 def answer(engine: Engine, peer: Peer, line: bytes) -> None:
     """Answers one line of the text protocol."""
+    line = line.partition(b"\0")[0]  # gearmand reads a C string
     words = [word for word in line.split(b" ") if word]
     if len(words) > _MAX_ARGUMENTS:
         engine.send(peer, b"ERR TOO_MANY_ARGUMENTS At+most+8+words+are+understood\r\n")
         engine.close(peer)
         return
-    word = words[0] if words else b""
+    word = words[0] if words and not line.startswith(b" ") else b""
     command = COMMANDS.get(word.lower())
     reply = None if command is None else command(engine, peer, words)
     if reply is None:
@@ -63,7 +66,7 @@ def _show(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
     what = [word.lower() for word in words[1:]]
     if what == [b"jobs"]:
         jobs = engine.jobs.values()
-        lines = [b"%b\t%d\t0\t%d\n" % (job.handle, job.attempts, job.durable > MEMORY) for job in jobs]
+        lines = [b"%b\t%d\t%d\t%d\n" % (j.handle, j.attempts, _ignored(j), j.background) for j in jobs]
     elif what == [b"unique", b"jobs"]:
         lines = [job.unique + b"\n" for job in engine.jobs.values()]
     elif not what:
@@ -73,26 +76,32 @@ def _show(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
     return b"".join(lines) + b".\n"
 
 
+def _ignored(job: Job) -> bool:
+    """Whether nobody waits for its result: only a running job can be like that."""
+    return job.clients is None and not job.background
+
+
 def _cancel(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
     if len(words) < 3:
-        return _incomplete(b"cancel")
-    if words[1].lower() != b"job":
+        return b"ERR UNKNOWN_COMMAND Unknown+server+commandcancel\r\n"
+    if len(words) > 3 or words[1].lower() != b"job":
         return b"ERR UNKNOWN_ERROR\r\n"
     job = engine.jobs.get(words[2])
-    if job is None or not engine.cancel(job):
+    if job is None:
         return b"ERR UNKNOWN_JOB\r\n"
+    engine.cancel(job)
     return _OK
 
 
 def _create(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
-    if len(words) < 3 or words[1].lower() != b"function":
+    if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(b"create")
     engine.function(words[2])
     return _OK
 
 
 def _drop(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
-    if len(words) < 3 or words[1].lower() != b"function":
+    if len(words) != 3 or words[1].lower() != b"function":
         return _incomplete(b"drop")
     function = engine.functions.get(words[2])
     if function is None:
@@ -117,8 +126,8 @@ def _maxqueue(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
 
 
 def _limit(word: bytes) -> int:
-    digits = word if word.isdigit() else b"0"
-    return int(digits[:18])
+    found = _LEADING_DIGITS.match(word)  # C's atoi; less than nought is no limit
+    return int(found[1]) if found else 0
 
 
 def _getpid(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:

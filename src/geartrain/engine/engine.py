@@ -367,13 +367,16 @@ class Engine:
         job.function.stats.cancelled += 1
         self._end(job)
 
-    def cancel(self, job: Job) -> bool:
-        """Ends a job that no worker has; its clients get WORK_FAIL. Returns False for a running job."""
-        if job.state == RUNNING:
-            return False
+    def cancel(self, job: Job) -> None:
+        """Ends a job; its clients get WORK_FAIL.
+
+        A worker that has it is not stopped, but nobody hears of it, joins it or tries it again (gearmand).
+        """
         self.tell(job, handle_packet(_WORK_FAIL, job.handle))
-        self.drop(job)
-        return True
+        if job.state == RUNNING:
+            self._abandon(job)
+        else:
+            self.drop(job)
 
     def drop_function(self, function: Function) -> None:
         """Forgets a function without workers and running jobs; what waits for it is cancelled."""
@@ -417,6 +420,27 @@ class Engine:
         if functions is not None and functions.get(function, 0.0) > 0:
             self.timers.drop()
 
+    def _abandon(self, job: Job) -> None:
+        """Makes a running job one that nobody waits for: it leaves every index but those of its worker."""
+        self._part(job)
+        if job.unique:
+            self.uniques.remove(job)
+        if job.durable > MEMORY:
+            assert self.journal is not None
+            self.journal.done(job)
+            if self._ended is not None:
+                self._ended.add(job.handle)
+        job.durable = FOREGROUND
+
+    def _part(self, job: Job) -> None:
+        """Its clients wait no more."""
+        clients = job.clients
+        if clients is not None:
+            for peer in clients:
+                if peer.waits is not None:
+                    peer.waits.discard(job)
+            job.clients = None
+
     def _end(self, job: Job) -> None:
         """Takes a job out of every index."""
         state = job.state
@@ -429,12 +453,8 @@ class Engine:
         if job.unique:
             self.uniques.remove(job)
         job.function.total -= 1
-        clients = job.clients
-        if clients is not None:
-            for peer in clients:
-                if peer.waits is not None:
-                    peer.waits.discard(job)
-            job.clients = None
+        if job.clients is not None:
+            self._part(job)
         if job.durable > MEMORY:
             assert self.journal is not None
             self.journal.done(job)

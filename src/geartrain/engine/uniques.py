@@ -55,6 +55,7 @@ class Uniques:
             found[function] = job
 
     def remove(self, job: Job) -> None:
+        """Takes a job out; one that was taken out before (it was cancelled while it ran) does no harm."""
         function = job.function
         unique = job.unique
         if unique == b"-":
@@ -64,10 +65,10 @@ class Uniques:
                 if not by_workload:
                     function.by_workload = None
             return
-        found = self._jobs[unique]
-        if isinstance(found, Job):
+        found = self._jobs.get(unique)
+        if found is job:
             del self._jobs[unique]
-        else:
+        elif isinstance(found, dict) and found.get(function) is job:
             del found[function]
             if not found:
                 del self._jobs[unique]
