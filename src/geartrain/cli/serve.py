@@ -39,7 +39,6 @@ DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "verbose": "WARNING",
         "http-host": "127.0.0.1",
         "protocol": "http where it is installed",
-        "pid-file": "",
     }
 )
 """Where they differ from those of `gearmand`, as the help shows them."""
@@ -85,7 +84,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _help(option: Option) -> str:
-    default = DEFAULTS.get(option.long, option.default)
+    # Neither a pid file nor a settings file is taken unasked.
+    default = {"pid-file": "", "config-file": "", **DEFAULTS}.get(option.long, option.default)
     return option.help + (f" Default: {default}." if default else "")
 
 

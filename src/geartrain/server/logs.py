@@ -133,16 +133,22 @@ class Logs:
         if config.log_file != "none":
             self._add(self._file_or_stderr(config.log_file, program), formatter)
         if config.syslog:
-            try:
-                syslog = _SyslogHandler(syslog_socket, SysLogHandler.LOG_DAEMON)
-            except OSError as error:
-                print(f"{program}: Could not reach syslog at {syslog_socket}: {error.strerror}", file=sys.stderr)
-            else:
-                syslog.ident = f"{program}[{os.getpid()}]: "
-                self._add(syslog, JsonFormatter() if config.log_format == "json" else logging.Formatter())
+            self._add_syslog(syslog_socket, program, config.log_format)
+        if not self._handlers:
+            # Without any handler `logging` would print errors to standard error by itself.
+            self._add(logging.NullHandler(), formatter)
         self._was = (self._logger.level, self._logger.propagate)
         self._logger.setLevel(LEVEL_NUMBERS[config.verbose])
         self._logger.propagate = False
+
+    def _add_syslog(self, path: str, program: str, log_format: str) -> None:
+        # The handler itself would start without a socket, and print a traceback for every line.
+        if not Path(path).is_socket():
+            print(f"{program}: Could not reach syslog at {path}: there is no such socket", file=sys.stderr)
+            return
+        syslog = _SyslogHandler(path, SysLogHandler.LOG_DAEMON)
+        syslog.ident = f"{program}[{os.getpid()}]: "
+        self._add(syslog, JsonFormatter() if log_format == "json" else logging.Formatter())
 
     def _file_or_stderr(self, path: str, program: str) -> logging.Handler:
         if path != "stderr":
