@@ -56,7 +56,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="run not before: 10m, 1h30m, 18:30, 2026-12-24T18:30 or @SECONDS since 1970; implies --background",
     )
     parser.add_argument(
-        "-t", "--timeout", type=seconds, metavar="TIME", help="leave after so long, for example 30s; the job goes on"
+        "-t",
+        "--timeout",
+        type=seconds,
+        metavar="TIME",
+        help="give up after so long, for example 30s; a job to outlive this needs --background",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_server_options(parser)
@@ -89,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
             final = task.result(args.timeout)
         except RequestTimeout:
             handle = task.handle.decode("utf-8", "backslashreplace")
-            known = f"; the job {handle} goes on without us" if handle else ""
+            # A server drops a foreground job that nobody waits for, unless a worker has it already.
+            known = f"; the job {handle} was given up" if handle else ""
             error = RequestTimeout(f"no result within {args.timeout:g} s{known}")
         except GeartrainError as problem:
             error = problem
