@@ -12,9 +12,8 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.services import missing
 
 GUESTS = Path(__file__).parent / "guests"
 BIN = Path(__file__).parent / "bin"
@@ -25,23 +24,15 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where other people's programs are: not the virtual environment, that has our own `gearman`."""
 
 
-def missing(what: str, install: str) -> NoReturn:
-    """Skips the test with a reason, or fails it in CI, where everything must be there."""
-    reason = f"{what} is not on this machine; install it with: {install}"
-    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
 PACKAGES = {
-    "gearmand": "apt-get install gearman-job-server",
-    "gearman": "apt-get install gearman-tools",
-    "gearadmin": "apt-get install gearman-tools",
-    "gcc": "apt-get install gcc libc6-dev libgearman-dev",
-    "php": "apt-get install php-cli php-gearman",
-    "perl": "apt-get install perl libgearman-client-perl",
-    "node": "apt-get install nodejs",
-    "npm": "apt-get install npm",
+    "gearmand": "gearman-job-server",
+    "gearman": "gearman-tools",
+    "gearadmin": "gearman-tools",
+    "gcc": "gcc libc6-dev libgearman-dev",
+    "php": "php-cli php-gearman",
+    "perl": "perl libgearman-client-perl",
+    "node": "nodejs",
+    "npm": "npm",
 }
 
 
@@ -50,6 +41,7 @@ def find(name: str) -> str:
     path = shutil.which(name, path=SYSTEM_PATH)
     if path is None:
         missing(name, PACKAGES[name])
+        raise AssertionError
     return path
 
 
@@ -163,7 +155,7 @@ def compiled(name: str) -> str:
     source = GUESTS / "libgearman" / f"{name}.c"
     header = GUESTS / "libgearman" / "guest.h"
     if not Path("/usr/include/libgearman/gearman.h").exists():
-        missing("libgearman's header", "apt-get install libgearman-dev")
+        missing("libgearman's header", "libgearman-dev")
     compiler = find("gcc")
     digest = hashlib.sha256(source.read_bytes() + header.read_bytes()).hexdigest()[:12]
     program = BIN / f"{name}-{digest}"

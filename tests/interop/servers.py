@@ -9,31 +9,15 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from tests.services import free_port, wait_until
 
 from .programs import Program, clean_environment, find
 
 PATIENCE = 10.0
-"""Seconds after which a condition that should have come is called missing."""
-
-
-def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Returns as soon as the condition holds.
-
-    Raises:
-        AssertionError: it did not hold within `patience` seconds; the text says what was missing.
-    """
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {patience:g} s in vain: {what}"
-        time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+"""Seconds after which a server that should have answered is called dead."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

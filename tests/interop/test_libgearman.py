@@ -5,9 +5,11 @@ import signal
 
 import pytest
 
+from tests.services import free_port, wait_until
+
 from .conftest import Gate, Launch, Run, Spawn
 from .programs import Program, compiled
-from .servers import Server, free_port, wait_until
+from .servers import Server
 
 pytestmark = pytest.mark.timeout(40)
 

@@ -5,9 +5,11 @@ import subprocess
 
 import pytest
 
+from tests.services import free_port, missing, wait_until
+
 from .conftest import Gate, Launch, Run, Spawn
-from .programs import GUESTS, PACKAGES, Program, find, missing
-from .servers import Server, free_port, wait_until
+from .programs import GUESTS, PACKAGES, Program, find
+from .servers import Server
 
 pytestmark = pytest.mark.timeout(40)
 

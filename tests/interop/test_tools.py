@@ -6,9 +6,11 @@ import signal
 
 import pytest
 
+from tests.services import free_port, wait_until
+
 from .conftest import Run, Spawn
 from .programs import Finished, Program, find
-from .servers import Server, free_port, wait_until
+from .servers import Server
 
 pytestmark = pytest.mark.timeout(40)
 
