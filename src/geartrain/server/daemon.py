@@ -6,6 +6,7 @@ but single values, and nothing of Gearman.
 
 import contextlib
 import fcntl
+import importlib
 import os
 import pwd
 import resource
@@ -60,6 +61,8 @@ def switch_user(name: str) -> None:
         raise ConfigError(f"Could not find user : {name}") from None
     if os.geteuid() == user.pw_uid:
         return
+    # Later this user may be unable to read Python's own folder; and `getaddrinfo` imports the codec when it needs it.
+    importlib.import_module("encodings.idna")
     if os.geteuid() != 0:
         raise ConfigError("Must be root to switch users.")
     os.initgroups(name, user.pw_gid)
