@@ -1,0 +1,1 @@
+"""Small programs to try geartrain with."""
