@@ -1,6 +1,7 @@
 """Every store, each with its real service, for the tests that run over all of them."""
 
 import contextlib
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -44,11 +45,32 @@ def _sqlite(service: Service | None, folder: Path, name: str) -> Mapping[str, st
     return {"libsqlite3-db": str(folder / f"{name}.db")}
 
 
+def _postgres(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
+    assert service is not None
+    return {
+        "libpq-conninfo": f"host=127.0.0.1 port={service.port} user=postgres dbname=postgres",
+        "libpq-table": name,
+    }
+
+
+def _mysql(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
+    assert service is not None
+    return {
+        "mysql-host": "127.0.0.1",
+        "mysql-port": str(service.port),
+        "mysql-user": "root",
+        "mysql-db": "test",
+        "mysql-table": name,
+    }
+
+
 BACKENDS = {
     backend.name: backend
     for backend in [
         Backend("builtin", None, lambda *_: {}, locks=False, keeps_object=True),
         Backend("libsqlite3", None, _sqlite),
+        Backend("Postgres", services.postgres, _postgres),
+        Backend("MySQL", functools.partial(services.mariadb, "--max-allowed-packet=128M"), _mysql),
     ]
 }
 

@@ -93,6 +93,7 @@ class SqliteStore:
         folder = os.path.dirname(self._path)
         if not os.path.isdir(folder):
             raise StoreError(f"The folder {folder} of the queue file does not exist. Make it: mkdir -p {folder}")
+        self._disconnect()
         self._lock.acquire()
         try:
             self._connect()

@@ -1,0 +1,334 @@
+"""The durable queue in MySQL or MariaDB, in gearmand's own table; and under the option names of Drizzle.
+
+Owns the SQL of this dialect and what its errors mean. Settings are read in mysql_options.py.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from geartrain.errors import ConfigError, StoreError, StoreLocked, StoreRejected, StoreUnavailable
+from geartrain.stores.mysql_options import DRIZZLE_NAMES, Settings, settings
+from geartrain.stores.sql import Link, Row, SqlStore, chunks, text_key
+
+if TYPE_CHECKING:
+    import pymysql
+    from pymysql.cursors import Cursor
+
+__all__ = ["DrizzleStore", "MysqlStore"]
+
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 60
+_FETCH_ROWS: Final = 1000
+
+_REJECTED = frozenset({1153, 1264, 1301, 1366, 1406, 1118})
+"""The row is at fault: packet too large, value out of range, result too large, wrong bytes, too long, row too large."""
+_HOPELESS = frozenset({1044, 1045, 1046, 1049, 1054, 1064, 1142, 1143, 1146, 1227, 1698})
+"""The settings or the table are at fault: access denied, no such database, column, table; syntax."""
+
+
+class MysqlStore(SqlStore):
+    """See `Store`. Options: ``mysql-host``, ``-port``, ``-socket``, ``-user``, ``-password``, ``-password-file``,
+    ``-db``, ``-table``; ``[client]`` and ``[gearmand]`` of my.cnf; MYSQL_PASSWORD and MYSQL_PASSWORD_FILE."""
+
+    options: ClassVar[Mapping[str, str]] = {
+        "mysql-host": "the database server (default: localhost)",
+        "mysql-port": "its port (default: 3306)",
+        "mysql-socket": "its unix socket",
+        "mysql-user": "the user",
+        "mysql-password": "the password; better in a file, as other users can read the process list",
+        "mysql-password-file": "a file with the password",
+        "mysql-db": "the database",
+        "mysql-table": "the table (default: gearman_queue)",
+    }
+
+    def __init__(self, where: Settings, handle_prefix: bytes) -> None:
+        super().__init__(handle_prefix)
+        import pymysql
+
+        self._driver = pymysql
+        self._where = where
+        self._kind = _Column("varbinary", "", "")
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str], handle_prefix: bytes) -> "MysqlStore":
+        """See `Store.from_options`."""
+        try:
+            import pymysql  # noqa: F401
+        except ImportError as exc:
+            raise ConfigError("The queue type MySQL needs the package PyMySQL: pip install 'geartrain[mysql]'") from exc
+        return cls(settings(options), handle_prefix)
+
+    def __str__(self) -> str:
+        where = self._where
+        return f"MySQL at {where.socket or f'{where.host}:{where.port}'}, table {where.database}.{where.table}"
+
+    def connect(self) -> "MysqlLink":
+        """See `SqlStore.connect`."""
+        where = self._where
+        connection: pymysql.Connection[Cursor] = self._driver.connect(
+            host=where.host, port=where.port, unix_socket=where.socket or None, user=where.user,
+            password=where.password, database=where.database, charset="utf8mb4", autocommit=True,
+            connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, write_timeout=_READ_SECONDS,
+            max_allowed_packet=1 << 30, program_name="geartrain",
+        )  # fmt: skip
+        try:
+            link = MysqlLink(connection, where, str(self))
+        except self._driver.MySQLError:
+            connection.close()
+            raise
+        self._kind = link.kind
+        return link
+
+    def plain(self, function: bytes, unique: bytes) -> tuple[bool, bool]:
+        """See `SqlStore.plain`. In a table that gearmand made, the usual collation takes ``a`` and ``A`` for the same,
+        and ``a`` and ``a `` too: only what no collation changes stands there as it is."""
+        kind = self._kind
+        if kind.binary:
+            return len(function) <= 255, len(unique) <= 64
+        known = text_key(function, 255, utf8=False)
+        unchanged = _unchanged(unique, kind.folds) and _unchanged(function, kind.folds)
+        return known, known and unchanged and text_key(unique, 64, utf8=False)
+
+    def translate(self, exc: Exception) -> StoreError | None:
+        """See `SqlStore.translate`."""
+        if isinstance(exc, StoreError):
+            return exc
+        if not isinstance(exc, self._driver.MySQLError):
+            return StoreUnavailable(f"{self}: {exc}") if isinstance(exc, OSError) else None
+        number = exc.args[0] if exc.args else 0
+        text = f"{self}: {exc.args[1] if len(exc.args) > 1 else exc}"
+        if number in _REJECTED:
+            return StoreRejected(text)
+        if number in _HOPELESS:
+            return StoreError(text)
+        return StoreUnavailable(text)
+
+
+class DrizzleStore(MysqlStore):
+    """`MysqlStore` under the options that gearmand had before 1.0: ``libdrizzle-host`` and so on."""
+
+    options: ClassVar[Mapping[str, str]] = {name: f"older name of --{new}" for name, new in DRIZZLE_NAMES.items()} | {
+        "libdrizzle-mysql": "accepted and without effect: MySQL's protocol is always used"
+    }
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str], handle_prefix: bytes) -> "MysqlStore":
+        """See `Store.from_options`. The defaults are those of that time: database gearman, table queue."""
+        renamed = {DRIZZLE_NAMES.get(name, name): value for name, value in options.items()}
+        return super().from_options({"mysql-db": "gearman", "mysql-table": "queue"} | renamed, handle_prefix)
+
+
+class _Column(NamedTuple):
+    """How gearmand's key columns are kept."""
+
+    type: str
+    charset: str
+    collation: str
+
+    @property
+    def binary(self) -> bool:
+        return not self.charset
+
+    @property
+    def folds(self) -> bool:
+        """Whether it takes upper and lower case for the same."""
+        return not self.collation.endswith("_bin")
+
+
+def _unchanged(value: bytes, folds: bool) -> bool:
+    return not value.endswith(b" ") and not (folds and value != value.lower())
+
+
+class MysqlLink(Link):
+    """See `Link`."""
+
+    def __init__(self, connection: "pymysql.Connection[Cursor]", where: Settings, name: str) -> None:
+        self._db = connection
+        self._where = where
+        self._name = name
+        self._queue = f"`{where.table}`"
+        self._jobs = f"`{where.table}_geartrain`"
+        self._values = f"`{where.table}_geartrain_values`"
+        self._ranges = f"`{where.table}_geartrain_prefixes`"
+        self.kind = self._column()
+        self.most_bytes = int(self._all("SELECT @@max_allowed_packet")[0][0])
+
+    def _all(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        with self._db.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return cursor.fetchall()
+
+    def _column(self) -> _Column:
+        rows = self._all(
+            "SELECT DATA_TYPE, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS WHERE "
+            "TABLE_SCHEMA = %s AND TABLE_NAME = %s AND COLUMN_NAME = 'unique_key'",
+            (self._where.database, self._where.table),
+        )
+        return _Column(rows[0][0], rows[0][1] or "", rows[0][2] or "") if rows else _Column("varbinary", "", "")
+
+    def prepare(self) -> None:
+        """See `Link.prepare`."""
+        # Bytes, where gearmand has text: its keys keep their case and need no character set. gearmand does not mind.
+        self._all(
+            f"CREATE TABLE IF NOT EXISTS {self._queue} (unique_key VARBINARY(64), function_name VARBINARY(255), "
+            "priority INT, data LONGBLOB, when_to_run INT, UNIQUE KEY (unique_key, function_name)) ENGINE=InnoDB"
+        )
+        columns = {str(row[0]).lower() for row in self._all(f"SHOW COLUMNS FROM {self._queue}")}
+        missing = {"unique_key", "function_name", "priority", "data"} - columns
+        if missing:
+            raise StoreError(f"{self._name} is no Gearman queue: it has no column {', '.join(sorted(missing))}.")
+        if "when_to_run" not in columns:
+            self._all(f"ALTER TABLE {self._queue} ADD COLUMN when_to_run INT")
+        lock = hashlib.sha256(f"{self._where.database}.{self._where.table}".encode()).hexdigest()[:32]
+        if self._all("SELECT GET_LOCK(%s, 0)", (f"geartrain-{lock}",))[0][0] != 1:
+            raise StoreLocked(
+                f"{self._name} is in use by another server. Stop it, or give this one a table of its own."
+            )
+        self.kind = kind = self._column()
+        # The same kind of columns as gearmand's, so that the index of one serves the keys of the other.
+        key = "VARBINARY" if kind.binary else "VARCHAR"
+        more = "" if kind.binary else f" CHARACTER SET {kind.charset} COLLATE {kind.collation}"
+        self._all(
+            f"CREATE TABLE IF NOT EXISTS {self._jobs} (number BIGINT NOT NULL UNIQUE, unique_key {key}(64){more} "
+            f"NOT NULL, function_name {key}(255){more} NOT NULL, true_unique VARBINARY(64), true_function BLOB, "
+            "true_when BIGINT, handle VARBINARY(255), reducer BLOB, attempts INT NOT NULL, "
+            "PRIMARY KEY (unique_key, function_name)) ENGINE=InnoDB"
+        )
+        self._all(
+            f"CREATE TABLE IF NOT EXISTS {self._values} (name VARBINARY(64) PRIMARY KEY, "
+            "value VARBINARY(255) NOT NULL) ENGINE=InnoDB"
+        )
+        self._all(
+            f"CREATE TABLE IF NOT EXISTS {self._ranges} (first BIGINT PRIMARY KEY, prefix VARBINARY(255) NOT NULL) "
+            "ENGINE=InnoDB"
+        )
+
+    def take_over(self, next_number: int) -> None:
+        """See `Link.take_over`."""
+        same = "q.unique_key = j.unique_key AND q.function_name = j.function_name"
+        self._all(f"DELETE j FROM {self._jobs} j LEFT JOIN {self._queue} q ON {same} WHERE q.function_name IS NULL")
+        self._all(
+            f"INSERT INTO {self._jobs} (number, unique_key, function_name, attempts) "
+            "SELECT %s + row_number() OVER () - 1, q.unique_key, q.function_name, 0 "
+            f"FROM {self._queue} q LEFT JOIN {self._jobs} j ON {same} "
+            "WHERE j.number IS NULL AND q.unique_key IS NOT NULL AND q.function_name <> ''",
+            (next_number,),
+        )
+
+    def values(self) -> dict[str, bytes]:
+        """See `Link.values`."""
+        return {name.decode(): value for name, value in self._all(f"SELECT name, value FROM {self._values}")}
+
+    def set_value(self, name: str, value: bytes) -> None:
+        """See `Link.set_value`."""
+        self._all(f"REPLACE INTO {self._values} (name, value) VALUES (%s, %s)", (name.encode(), value))
+
+    def prefixes(self) -> dict[int, bytes]:
+        """See `Link.prefixes`."""
+        return {int(row[0]): row[1] for row in self._all(f"SELECT first, prefix FROM {self._ranges}")}
+
+    def add_prefix(self, first: int, prefix: bytes) -> None:
+        """See `Link.add_prefix`."""
+        self._all(f"REPLACE INTO {self._ranges} (first, prefix) VALUES (%s, %s)", (first, prefix))
+
+    def last_number(self) -> int:
+        """See `Link.last_number`."""
+        return int(self._all(f"SELECT max(number) FROM {self._jobs}")[0][0] or 0)
+
+    def write(
+        self, dones: Sequence[int], rows: Sequence[Row], attempts: Sequence[tuple[int, int]],
+        priorities: Sequence[tuple[int, int]], mark: int,
+    ) -> None:  # fmt: skip
+        """See `Link.write`."""
+        self._fits(rows)
+        same = "q.unique_key = j.unique_key AND q.function_name = j.function_name"
+        self._db.begin()
+        for start in range(0, len(dones), 5000):
+            self._all(
+                f"DELETE q, j FROM {self._jobs} j LEFT JOIN {self._queue} q ON {same} WHERE j.number IN %s",
+                (dones[start : start + 5000],),
+            )
+        for chunk in chunks(rows, self.most_bytes // 4):
+            self._insert(chunk)
+        if attempts:
+            self._all(f"UPDATE {self._jobs} SET attempts = {_case('number', attempts)}")
+        if priorities:
+            self._all(
+                f"UPDATE {self._queue} q JOIN {self._jobs} j ON {same} SET q.priority = {_case('j.number', priorities)}"
+            )
+        if mark:
+            self.set_value("next_number", b"%d" % mark)
+        self._db.commit()
+
+    def _fits(self, rows: Sequence[Row]) -> None:
+        """The server closes the connection on a statement above its limit: better not to send it."""
+        for row in rows:
+            if len(row.workload) > self.most_bytes // 2:
+                size = len(self._db.escape(row.workload)) + 1000
+                if size > self.most_bytes:
+                    raise StoreRejected(
+                        f"{self._name}: a job of {len(row.workload)} bytes is too large for the database server "
+                        f"(max_allowed_packet is {self.most_bytes}). Set max_allowed_packet to {2 * size} or more."
+                    )
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        def key(value: bytes) -> bytes | str:
+            return value if self.kind.binary else value.decode()
+
+        self._many(
+            self._queue,
+            ("unique_key", "function_name", "priority", "data", "when_to_run"),
+            [(key(row[1]), key(row[2]), row[3], row[4], row[5]) for row in rows],
+        )
+        self._many(
+            self._jobs,
+            (
+                "unique_key",
+                "function_name",
+                "number",
+                "true_unique",
+                "true_function",
+                "true_when",
+                "handle",
+                "reducer",
+                "attempts",
+            ),
+            [(key(row[1]), key(row[2]), row[0], *row[6:]) for row in rows],
+        )
+
+    def _many(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        updates = ", ".join(f"{column} = VALUES({column})" for column in columns[2:])
+        one = f"({', '.join(['%s'] * len(columns))})"
+        self._all(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))} "
+            f"ON DUPLICATE KEY UPDATE {updates}",
+            [value for row in rows for value in row],
+        )
+
+    def read(self) -> Iterator[Sequence[Any]]:
+        """See `Link.read`."""
+        from pymysql.cursors import SSCursor
+
+        def key(column: str) -> str:
+            return f"q.{column}" if self.kind.binary else f"CAST(CONVERT(q.{column} USING utf8mb4) AS BINARY)"
+
+        with self._db.cursor(SSCursor) as cursor:
+            cursor.execute(
+                f"SELECT j.number, {key('unique_key')}, {key('function_name')}, q.priority, q.data, q.when_to_run, "
+                "j.true_unique, j.true_function, j.true_when, j.handle, j.reducer, j.attempts "
+                f"FROM {self._jobs} j JOIN {self._queue} q ON q.unique_key = j.unique_key AND "
+                "q.function_name = j.function_name ORDER BY j.number"
+            )
+            while rows := cursor.fetchmany(_FETCH_ROWS):
+                yield from rows
+
+    def close(self) -> None:
+        """See `Link.close`."""
+        # Without the farewell: after a broken connection it would wait, and in a load it would read to the end.
+        self._db._force_close()  # type: ignore[attr-defined]
+
+
+def _case(column: str, changes: Sequence[tuple[int, int]]) -> str:
+    cases = " ".join(f"WHEN {number:d} THEN {value:d}" for number, value in changes)
+    return f"CASE {column} {cases} END WHERE {column} IN ({', '.join(f'{number:d}' for number, _ in changes)})"
