@@ -10,13 +10,14 @@ import ssl
 from collections.abc import Callable, Sequence
 from threading import Condition, Lock, get_ident
 from time import monotonic
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from geartrain.client.pool import Pool
 from geartrain.client.session import ClientSession
 from geartrain.client.sockets import Transport, connect
 from geartrain.client.task import BaseTask, Pending
 from geartrain.errors import ConnectionLost, GeartrainError, NoServersAvailable, RemoteProtocolError, RequestTimeout
+from geartrain.protocol.commands import Command
 
 __all__ = ["Awaited", "Driver"]
 
@@ -84,20 +85,20 @@ class Driver:
         if link is not None:
             self._flush(link)
 
-    def ask(self, question: Callable[[ClientSession], Pending], timeout: float | None) -> object:
+    def ask(self, command: Command, key: bytes, timeout: float | None) -> Any:
         """Asks the server something and waits for the reply.
 
         Raises:
             RequestTimeout, ConnectionLost, ServerError: there is none.
         """
-        pending: list[Pending] = []
-        link = self._put(lambda session: pending.append(question(session)))
+        pending = Pending(key)
+        link = self._put(lambda session: session.ask(command, pending))
         if link is not None:
             self._flush(link)
-        self.wait(pending[0], timeout, "a reply")
-        if pending[0].error is not None:
-            raise pending[0].error
-        return pending[0].value
+        self.wait(pending, timeout, "a reply")
+        if pending.error is not None:
+            raise pending.error
+        return pending.value
 
     def _put(self, act: Callable[[ClientSession], object]) -> Link | None:
         """Lets `act` put packets into the session and writes. Returns the link where not all went out."""
@@ -207,8 +208,7 @@ class Driver:
         before, self._reader = self._reader, me
         self._cond.release()
         try:
-            while link.session.calls:
-                link.session.calls.popleft()()
+            link.session.run_calls()
         finally:
             self._cond.acquire()
             self._reader = before
@@ -264,7 +264,7 @@ class Driver:
                 link = self._open()
             except GeartrainError as error:
                 for task in unsent:
-                    task.on_fail(error)
+                    task.fail(error)
                 return
             for task in unsent:
                 link.session.submit(task)
@@ -296,5 +296,5 @@ class Driver:
             link.transport.shutdown()
             link.transport.close()
             for task in link.session.lost("the client was closed"):
-                task.on_fail(ConnectionLost("the client was closed before the job was sent"))
+                task.fail(ConnectionLost("the client was closed before the job was sent"))
             self._cond.notify_all()

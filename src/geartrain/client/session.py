@@ -33,29 +33,26 @@ class ClientSession:
     """The state of one connection.
 
     Attributes:
-        calls: callbacks that are due, in order: the shell runs them, outside its locks.
+        calls: callbacks that are due, in order: the shell runs them by `run_calls`, outside its locks.
         name: the server's name, for messages.
     """
 
     __slots__ = (
+        "_asked",
         "_created",
-        "_echoes",
         "_jobs",
-        "_options",
         "_order",
         "_out",
         "_parser",
         "_queued",
         "_sent",
-        "_status",
-        "_status_unique",
         "calls",
         "name",
     )
 
     def __init__(self, name: str, *, exceptions: bool = True) -> None:
         self.name = name
-        self.calls: deque[Callable[[], object]] = deque()
+        self.calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._parser = Parser(RESPONSE_MAGIC)
         self._out: deque[bytes | memoryview] = deque()
         self._queued = 0  # bytes ever put into _out
@@ -63,12 +60,9 @@ class ClientSession:
         self._order = 0
         self._created: deque[BaseTask] = deque()
         self._jobs: dict[bytes, deque[BaseTask]] = {}
-        self._status: deque[Pending] = deque()
-        self._status_unique: deque[Pending] = deque()
-        self._echoes: deque[Pending] = deque()
-        self._options: deque[Pending] = deque()
+        self._asked: dict[Command, deque[Pending]] = {command: deque() for command in _QUESTIONS}
         if exceptions:
-            self._ask(self._options, Pending(), request(Command.OPTION_REQ, b"exceptions"))
+            self.ask(Command.OPTION_REQ, Pending(b"exceptions"))
 
     # Requests.
 
@@ -82,25 +76,18 @@ class ClientSession:
         task.end = self._queued
         self._created.append(task)
 
-    def job_status(self, handle: bytes) -> Pending:
-        """Asks for a job by its handle. The reply's value is a `JobStatus`."""
-        return self._ask(self._status, Pending(handle), request(Command.GET_STATUS, handle))
+    def ask(self, command: Command, pending: Pending) -> None:
+        """Queues a question: GET_STATUS, GET_STATUS_UNIQUE or ECHO_REQ about `pending.key`.
 
-    def job_status_unique(self, unique: bytes) -> Pending:
-        """Asks for a job by its unique. The reply's value is a `JobStatus`."""
-        return self._ask(self._status_unique, Pending(unique), request(Command.GET_STATUS_UNIQUE, unique))
-
-    def echo(self, data: bytes) -> Pending:
-        """Asks for the same bytes back."""
-        return self._ask(self._echoes, Pending(data), request(Command.ECHO_REQ, data))
-
-    def _ask(self, queue: deque[Pending], pending: Pending, packet: bytes) -> Pending:
+        Raises:
+            LocalProtocolError: the key cannot be sent.
+        """
+        packet = request(command, pending.key)
         self._order += 1
         pending.order = self._order
-        queue.append(pending)
+        self._asked[command].append(pending)
         self._out.append(packet)
         self._queued += len(packet)
-        return pending
 
     # Bytes out.
 
@@ -143,7 +130,7 @@ class ClientSession:
     @property
     def idle(self) -> bool:
         """Whether nothing is awaited."""
-        return not (self._created or self._jobs or self._status or self._status_unique or self._echoes)
+        return not (self._created or self._jobs or any(self._asked.values()))
 
     def _on_created(self, parts: list[bytes]) -> None:
         if not self._created:
@@ -222,25 +209,37 @@ class ClientSession:
             self._call(callback, task)
 
     def _call(self, callback: Callable[..., object], *arguments: object) -> None:
-        self.calls.append(lambda: callback(*arguments))
+        self.calls.append((callback, arguments))
+
+    def run_calls(self) -> None:
+        """Runs the callbacks that are due. What they raise is logged, as with concurrent.futures, and stops nothing."""
+        while self.calls:
+            callback, arguments = self.calls.popleft()
+            try:
+                callback(*arguments)
+            except Exception:
+                logger.exception("the callback %r of %r raised an exception", callback, arguments[0])
 
     def _on_status_res(self, parts: list[bytes]) -> None:
-        self._reply(self._status, JobStatus(parts[1] == b"1", parts[2] == b"1", _number(parts[3]), _number(parts[4])))
+        self._reply(
+            Command.GET_STATUS, JobStatus(parts[1] == b"1", parts[2] == b"1", _number(parts[3]), _number(parts[4]))
+        )
 
     def _on_status_unique(self, parts: list[bytes]) -> None:
         _, known, running, numerator, denominator, clients = parts
         self._reply(
-            self._status_unique,
+            Command.GET_STATUS_UNIQUE,
             JobStatus(known == b"1", running == b"1", _number(numerator), _number(denominator), _number(clients)),
         )
 
     def _on_echo(self, parts: list[bytes]) -> None:
-        self._reply(self._echoes, parts[0])
+        self._reply(Command.ECHO_REQ, parts[0])
 
     def _on_option(self, parts: list[bytes]) -> None:
-        self._reply(self._options, parts[0])
+        self._reply(Command.OPTION_REQ, parts[0])
 
-    def _reply(self, queue: deque[Pending], value: object) -> None:
+    def _reply(self, command: Command, value: object) -> None:
+        queue = self._asked[command]
         if not queue:
             raise RemoteProtocolError(f"{self.name} answered a question that was not asked")
         queue.popleft().finish(value)
@@ -248,13 +247,11 @@ class ClientSession:
     def _on_error(self, parts: list[bytes]) -> None:
         code = parts[0].decode("utf-8", "backslashreplace")
         error = ServerError(code, parts[1].rstrip(b"\0").decode("utf-8", "backslashreplace"))
-        queues: tuple[deque[BaseTask] | deque[Pending], ...]
-        if code == "UNKNOWN_OPTION" and self._options:
-            queues = (self._options,)
+        queues: list[deque[BaseTask] | deque[Pending]] = [self._created, *self._asked.values()]
+        if code == "UNKNOWN_OPTION" and self._asked[Command.OPTION_REQ]:
+            queues = [self._asked[Command.OPTION_REQ]]
         elif code in _SUBMISSION_ERRORS and self._created:
-            queues = (self._created,)
-        else:
-            queues = (self._created, self._status, self._status_unique, self._echoes, self._options)
+            queues = [self._created]
         waiting = [queue for queue in queues if queue]
         if not waiting:
             logger.warning("%s reported an error that belongs to no request: %s", self.name, error)
@@ -268,14 +265,6 @@ class ClientSession:
                 logger.info("%s cannot report exceptions: %s", self.name, error)
 
     # The end.
-
-    def forget(self, task: BaseTask) -> None:
-        """Nobody waits for this task any more: its packets are dropped when they come."""
-        tasks = self._jobs.get(task.handle)
-        if tasks is not None and task in tasks:
-            tasks.remove(task)
-            if not tasks:
-                del self._jobs[task.handle]
 
     def lost(self, cause: str) -> list[BaseTask]:
         """The connection ended.
@@ -307,7 +296,7 @@ class ClientSession:
                         "was awaited: its result, if there is one, went with it"
                     ),
                 )
-        for queue in (self._status, self._status_unique, self._echoes, self._options):
+        for queue in self._asked.values():
             for pending in queue:
                 pending.finish(None, ConnectionLost(f"the connection to {self.name} was lost ({cause})"))
             queue.clear()
@@ -316,6 +305,8 @@ class ClientSession:
         self._out.clear()
         return unsent
 
+
+_QUESTIONS: Final = (Command.GET_STATUS, Command.GET_STATUS_UNIQUE, Command.ECHO_REQ, Command.OPTION_REQ)
 
 _SUBMISSION_ERRORS: Final = frozenset({"QUEUE_ERROR", "ARGUMENT_TOO_LARGE", "JOB_QUEUE_FULL", "INVALID_FUNCTION_NAME"})
 

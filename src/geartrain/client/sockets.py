@@ -134,7 +134,6 @@ class TlsTransport(Transport):
         except (OSError, ValueError) as error:
             raise ConnectionLost(reason(error)) from error
 
-
     def buffered(self) -> bool:
         with self._lock:
             return self._tls.pending() > 0

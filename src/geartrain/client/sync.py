@@ -5,13 +5,14 @@ Must not know how reading and writing is shared between threads (driver), nor th
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Self, cast
+from typing import Self
 
 from geartrain.client.base import BaseClient
 from geartrain.client.driver import Driver
 from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes
 from geartrain.client.task import BaseTask, Callbacks, JobStatus
 from geartrain.errors import RequestTimeout
+from geartrain.protocol.commands import Command
 
 __all__ = ["Client", "Task"]
 
@@ -234,17 +235,19 @@ class Client(BaseClient[Task]):
     def job_status(self, job: "Name | Task", timeout: float | None = None) -> JobStatus:
         """What the server knows of a job, by its handle or its task."""
         handle = job.wait_created(timeout) if isinstance(job, Task) else name_bytes(job, "handle")
-        return cast("JobStatus", self._driver.ask(lambda s: s.job_status(handle), self._patience(timeout)))
+        status: JobStatus = self._driver.ask(Command.GET_STATUS, handle, self._patience(timeout))
+        return status
 
     def job_status_unique(self, unique: Name, timeout: float | None = None) -> JobStatus:
         """What the server knows of a job, by its unique."""
         key = name_bytes(unique, "unique")
-        return cast("JobStatus", self._driver.ask(lambda s: s.job_status_unique(key), self._patience(timeout)))
+        status: JobStatus = self._driver.ask(Command.GET_STATUS_UNIQUE, key, self._patience(timeout))
+        return status
 
     def echo(self, data: Payload = b"geartrain", timeout: float | None = None) -> bytes:
         """Sends bytes there and back: shows that the server works."""
-        payload = payload_bytes(data)
-        return cast("bytes", self._driver.ask(lambda s: s.echo(payload), self._patience(timeout)))
+        echoed: bytes = self._driver.ask(Command.ECHO_REQ, payload_bytes(data), self._patience(timeout))
+        return echoed
 
     def _patience(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else timeout

@@ -4,6 +4,7 @@ Owns a task's state and what came for it so far. Must not know connections or ho
 asyncio client subclass `BaseTask` for that.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -91,6 +92,8 @@ class Pending:
         self.error = error
         self.done = True
 
+
+logger = logging.getLogger("geartrain.client")
 
 Callback: TypeAlias = Callable[..., object]
 
@@ -223,6 +226,15 @@ class BaseTask:
         self.done = True
         self.notify()
         return callback
+
+    def fail(self, error: Exception) -> None:
+        """There will be no result, and no connection whose session could say so: calls the callback itself."""
+        callback = self.on_fail(error)
+        if callback is not None:
+            try:
+                callback(self)
+            except Exception:
+                logger.exception("the callback %r of %r raised an exception", callback, self)
 
     def notify(self) -> None:
         """Something changed; the asyncio task wakes who waits."""

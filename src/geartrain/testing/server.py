@@ -83,11 +83,9 @@ class Server:
             raise problem[0]
         self._thread = thread
         if self.port:
-            listen = self._settings["listen"]
-            self._settings["listen"] = tuple(
-                a.removesuffix(":0") + f":{self.port}" if i == 0 and a.endswith(":0") else a
-                for i, a in enumerate(listen)
-            )
+            first, *others = self._settings["listen"]
+            if first.endswith(":0"):  # the next start takes the same one
+                self._settings["listen"] = (first.removesuffix("0") + str(self.port), *others)
         return self
 
     def stop(self) -> None:

@@ -70,6 +70,8 @@ class BaseWorker(ABC):
         ConfigError: a setting cannot be used.
     """
 
+    _job_type: type[Job] = Job
+
     def __init__(
         self,
         servers: Servers = None,
@@ -178,6 +180,7 @@ class BaseWorker(ABC):
             self._slots,
             {name: registered.timeout for name, registered in self._functions.items()},
             client_id=self.client_id,
+            job_type=self._job_type,
             all_yours=all_yours and len(self.pool.servers) == 1 and server not in self._without_all_yours,
         )
 

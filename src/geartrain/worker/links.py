@@ -5,6 +5,7 @@ Connecting happens in short-lived threads, so that a dead server never holds up 
 does or who runs it.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -72,20 +73,24 @@ class Links:
         self._absent: set[Server] = set(pool.servers)  # neither connected nor being connected
         self._complained: set[Server] = set()
         self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
-        self._open = True
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._wake_in.setblocking(False)
-        self._poll = select.poll()
-        self._poll.register(self._wake_in, select.POLLIN)
+        self._open = False
         self._turns = 0
+
+    def open(self) -> None:
+        """Makes ready for `turn`, unless that is so already."""
+        if not self._open:
+            self._open = True
+            self._wake_out, self._wake_in = socket.socketpair()
+            self._wake_out.setblocking(False)
+            self._wake_in.setblocking(False)
+            self._poll = select.poll()
+            self._poll.register(self._wake_in, select.POLLIN)
 
     def wake(self) -> None:
         """Ends a `turn` that waits. May be called from anywhere, a signal handler included."""
-        try:
-            os.write(self._wake_out.fileno(), b"\0")
-        except (BlockingIOError, OSError):
-            pass  # full: it is awake anyway; closed: it is gone
+        if self._open:
+            with contextlib.suppress(OSError):  # full: it is awake anyway; closed in this moment: it is gone
+                os.write(self._wake_out.fileno(), b"\0")
 
     # Reading.
 
@@ -240,6 +245,8 @@ class Links:
 
     def close(self) -> None:
         """Ends every connection, and all attempts."""
+        if not self._open:
+            return
         self._open = False
         with self.lock:
             for link in list(self.links.values()):

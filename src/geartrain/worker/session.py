@@ -71,8 +71,10 @@ class WorkerSession:
         functions: what the worker can do: the name on the wire, and the time limit in milliseconds, 0 for none.
         client_id: what the server shows for this worker, or empty.
         all_yours: whether to say ALL_YOURS.
+        job_type: what tasks receive.
 
     Attributes:
+        owner: what the shell keeps for it.
         jobs: the jobs that run, by handle.
         stopping: set to take no more jobs.
         answered: whether the server has sent anything yet.
@@ -84,6 +86,7 @@ class WorkerSession:
         "_functions",
         "_grab",
         "_grabbed",
+        "_job",
         "_leaving",
         "_out",
         "_parser",
@@ -92,6 +95,7 @@ class WorkerSession:
         "assigned",
         "jobs",
         "name",
+        "owner",
         "state",
         "stopping",
     )
@@ -104,8 +108,10 @@ class WorkerSession:
         *,
         client_id: bytes = b"",
         all_yours: bool = False,
+        job_type: type[Job] = Job,
     ) -> None:
         self.name = name
+        self.owner: object = None
         self.jobs: dict[bytes, Job] = {}
         self.state = State.AWAKE
         self.stopping = False
@@ -116,6 +122,7 @@ class WorkerSession:
         self._leaving: set[bytes] = set()
         self._parser = Parser(RESPONSE_MAGIC)
         self._out: deque[bytes | memoryview] = deque()
+        self._job = job_type
         self._grab = 0
         self._grabbed = False  # ALL_YOURS gives jobs in the form of the last grab, so one grab must come first
         self._all_yours = all_yours
@@ -219,13 +226,13 @@ class WorkerSession:
             raise RemoteProtocolError(f"{self.name}: {self._parser.fault.text}")
 
     def _on_assign(self, parts: list[bytes]) -> None:
-        self._assign(Job(parts[0], parts[1], b"", b"", parts[2], self))
+        self._assign(self._job(parts[0], parts[1], b"", b"", parts[2], self))
 
     def _on_assign_unique(self, parts: list[bytes]) -> None:
-        self._assign(Job(parts[0], parts[1], parts[2], b"", parts[3], self))
+        self._assign(self._job(parts[0], parts[1], parts[2], b"", parts[3], self))
 
     def _on_assign_all(self, parts: list[bytes]) -> None:
-        self._assign(Job(parts[0], parts[1], parts[2], parts[3], parts[4], self))
+        self._assign(self._job(parts[0], parts[1], parts[2], parts[3], parts[4], self))
 
     def _assign(self, job: Job) -> None:
         self._asked_all_yours = False

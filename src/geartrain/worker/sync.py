@@ -5,10 +5,9 @@ the protocol (session), or how a worker is told to stop (stopping).
 """
 
 import logging
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Self
 
@@ -21,6 +20,7 @@ from geartrain.worker.links import Links
 from geartrain.worker.processes import supervise
 from geartrain.worker.session import Slots, State, WorkerSession
 from geartrain.worker.stopping import LeaveNow, Stopping
+from geartrain.worker.threads import Threads
 
 __all__ = ["Worker"]
 
@@ -39,7 +39,6 @@ class Worker(BaseWorker):
     def _fresh(self) -> None:
         self._slots = Slots(1 if self._single else self.concurrency)
         self._ready: deque[Job] = deque()
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._links = Links(self.pool, self._tls, self.connect_timeout, self._session_for, self._note_loss)
 
     def _session_for(self, server: Server) -> WorkerSession:
@@ -71,23 +70,18 @@ class Worker(BaseWorker):
             return
         self._begin(single=False)
         logger.info("working on %s for %s", names(self.functions), ", ".join(map(str, self.pool.servers)))
-        threads = [
-            threading.Thread(target=self._work_in_thread, name=f"geartrain worker {n + 1}", daemon=True)
-            for n in range(self.concurrency if self.concurrency > 1 else 0)
-        ]
-        for thread in threads:
-            thread.start()
+        threads = Threads(self.concurrency)
+        self._threads = threads
         try:
             with self._stopping.watched(self._links.wake, self.handle_signals):
-                self._loop(self._hand_out if threads else self._run_ready)
+                self._loop(self._run_ready if self.concurrency == 1 else self._hand_out)
         except LeaveNow:
             pass
         finally:
             busy = sum(len(link.session.jobs) for link in self._links.links.values())
             if busy:
                 logger.warning("left while %d jobs were running; the server gives them to others", busy)
-            for _ in threads:
-                self._queue.put(None)
+            threads.close()
             self.close()
             self._stopping.reset()
 
@@ -97,6 +91,7 @@ class Worker(BaseWorker):
         if self._single != single:
             self._single = single
             self.close()
+        self._links.open()
 
     def _loop(self, run: Callable[[], None]) -> None:
         links = self._links
@@ -139,16 +134,14 @@ class Worker(BaseWorker):
 
     def _hand_out(self) -> None:
         while self._ready:
-            self._queue.put(self._ready.popleft())
+            self._threads.run(partial(self._run_in_thread, self._links, self._ready.popleft()))
         self._links.pump()
 
-    def _work_in_thread(self) -> None:
-        links, jobs = self._links, self._queue
-        while (job := jobs.get()) is not None:
-            self._run(job)
-            links.pump()
-            if self._stopping.asked:
-                links.wake()
+    def _run_in_thread(self, links: Links, job: Job) -> None:
+        self._run(job)
+        links.pump()
+        if self._stopping.asked:
+            links.wake()
 
     # One job.
 

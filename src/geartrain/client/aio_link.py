@@ -1,0 +1,329 @@
+"""The asyncio client's connection.
+
+Owns the one connection of an `AsyncClient`: opening it, failing over, and flow control: what the system does not
+take stays in the session, where it still counts as unsent. Must not know what the packets mean: that is the
+session's.
+"""
+
+import asyncio
+import os
+import select
+import ssl
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final, cast
+
+from geartrain.client.address import Server
+from geartrain.client.pool import Pool
+from geartrain.client.session import ClientSession
+from geartrain.client.sockets import CHUNK, reason, tune
+from geartrain.client.task import BaseTask, Pending
+from geartrain.errors import ConnectionLost, NoServersAvailable, RemoteProtocolError
+from geartrain.protocol.commands import Command
+
+__all__ = ["AioLink", "AsyncPending", "Linker", "open_link"]
+
+_SILENCE: Final = 0.1
+"""Seconds after which an idle connection is looked at before a job is trusted to it."""
+
+
+class AsyncPending(Pending):
+    """A question whose answer wakes a coroutine."""
+
+    __slots__ = ("answered",)
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key)
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def finish(self, value: Any, error: Exception | None = None) -> None:
+        super().finish(value, error)
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+
+class AioLink(asyncio.BufferedProtocol):
+    """One connection. A subclass says what to do with the bytes and at the end."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.transport: asyncio.Transport | None = None
+        self.paused = False
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._buffer = bytearray(CHUNK)
+        self._view = memoryview(self._buffer)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and not self.server.path:
+            tune(sock)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            self.received(bytes(self._view[:nbytes]))
+        except RemoteProtocolError as error:
+            self.fail(str(error))
+
+    def eof_received(self) -> None:
+        """The transport closes by itself then, and says so in connection_lost."""
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+        self.lost("the server closed it" if exc is None else reason(exc))
+
+    def fail(self, cause: str) -> None:
+        """Ends the connection at once."""
+        self.lost(cause)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def stale(self) -> bool:
+        """Whether something came that the loop has not read yet; on an idle connection most likely its end."""
+        sock = None if self.transport is None else self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def received(self, data: bytes) -> None:
+        """Bytes came."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """The system takes bytes again."""
+        raise NotImplementedError
+
+    def lost(self, cause: str) -> None:
+        """The connection ended."""
+        raise NotImplementedError
+
+
+async def open_link(link: AioLink, context: ssl.SSLContext | None, limit: float) -> None:
+    """Connects, with TLS where a context is given, within so many seconds for all of it.
+
+    Raises:
+        ConnectionLost: it did not work; the text names the server and the reason.
+    """
+    loop = asyncio.get_running_loop()
+    server = link.server
+    options: dict[str, Any] = {}
+    if context is not None:
+        options = {"ssl": context, "server_hostname": server.host or "localhost", "ssl_shutdown_timeout": 2.0}
+    try:
+        async with asyncio.timeout(limit):
+            if server.path:
+                await loop.create_unix_connection(lambda: link, server.path, **options)
+            else:
+                await loop.create_connection(lambda: link, server.host, server.port, **options)
+    except (OSError, ValueError) as error:
+        if link.transport is not None:
+            link.transport.abort()
+        raise ConnectionLost(f"{server}: {reason(error)}") from error
+
+
+class ClientLink(AioLink):
+    """One connection of a client, with its session."""
+
+    def __init__(self, server: Server, linker: "Linker") -> None:
+        super().__init__(server)
+        self.loop = asyncio.get_running_loop()
+        self.linker = linker
+        self.session = ClientSession(str(server), exceptions=linker.exceptions)
+        self.used = monotonic()
+        self.over = False
+        self._scheduled = False
+
+    def received(self, data: bytes) -> None:
+        self.used = monotonic()
+        session = self.session
+        session.receive(data)
+        if session.calls:
+            session.run_calls()
+
+    def flush(self) -> None:
+        self._scheduled = False
+        transport, session = self.transport, self.session
+        if transport is None or self.over:
+            return
+        while not self.paused and (data := session.pending()):
+            transport.write(data)
+            session.sent(len(data))
+
+    def flush_soon(self) -> None:
+        """One write for all that is submitted in this turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def lost(self, cause: str) -> None:
+        if self.over:
+            return
+        self.over = True
+        self.linker.lost(self, self.session.lost(cause))
+        self.session.run_calls()
+
+
+class Linker:
+    """Connects for an `AsyncClient`, and gives its tasks to the connection.
+
+    Args:
+        pool: the servers.
+        context: TLS, or None.
+        connect_timeout: seconds per server.
+        exceptions: whether to ask servers for exceptions.
+    """
+
+    def __init__(self, pool: Pool, context: ssl.SSLContext | None, connect_timeout: float, exceptions: bool) -> None:
+        self._pool = pool
+        self._context = context
+        self._connect_timeout = connect_timeout
+        self.exceptions = exceptions
+        self._link: ClientLink | None = None
+        self._tasks: list[BaseTask] = []  # these wait for a connection
+        self._questions: list[tuple[Command, Pending]] = []
+        self._connecting: asyncio.Task[None] | None = None
+        self._pid = os.getpid()
+
+    def start(self, tasks: Sequence[BaseTask]) -> None:
+        """Sends tasks, or keeps them until there is a connection."""
+        link = self._usable()
+        if link is None:
+            self._tasks.extend(tasks)
+            return
+        session = link.session
+        idle = session.idle
+        for task in tasks:
+            session.submit(task)
+        if idle:
+            link.flush()  # nobody else writes in this turn yet: at once saves a turn
+        else:
+            link.flush_soon()
+
+    async def ask(self, command: Command, key: bytes) -> Any:
+        """Asks the server something and waits for the reply.
+
+        Raises:
+            ConnectionLost, ServerError: there is none.
+        """
+        pending = AsyncPending(key)
+        link = self._usable()
+        if link is None:
+            self._questions.append((command, pending))
+        else:
+            link.session.ask(command, pending)
+            link.flush()
+        await pending.answered
+        if pending.error is not None:
+            raise pending.error
+        return pending.value
+
+    def _usable(self) -> ClientLink | None:
+        """The connection, if there is one that can be trusted now; otherwise one is on its way."""
+        loop = asyncio.get_running_loop()
+        link = self._link
+        if link is not None and (link.loop is not loop or self._pid != os.getpid()):
+            self._forget(link)  # of another loop, or of the parent process
+            link = None
+        if link is None:
+            if self._connecting is None or self._connecting.get_loop() is not loop:
+                self._connecting = loop.create_task(self._connect())
+            return None
+        if monotonic() - link.used > _SILENCE and link.session.idle and link.stale():
+            link.used = monotonic()
+            loop.call_soon(loop.call_soon, self._retry)  # after the loop has read what came
+            return None
+        return link
+
+    def _retry(self) -> None:
+        if self._tasks or self._questions:
+            link = self._usable()
+            if link is not None:
+                self._hand_over(link)
+
+    def _hand_over(self, link: ClientLink) -> None:
+        tasks, self._tasks = self._tasks, []
+        questions, self._questions = self._questions, []
+        for task in tasks:
+            if not task.done:
+                link.session.submit(task)
+        for command, pending in questions:
+            link.session.ask(command, pending)
+        link.flush()
+
+    async def _connect(self) -> None:
+        problems: list[str] = []
+        try:
+            for server in self._pool.candidates(monotonic()):
+                link = ClientLink(server, self)
+                try:
+                    await open_link(link, self._context, self._connect_timeout)
+                except ConnectionLost as error:
+                    self._pool.failed(server, monotonic())
+                    problems.append(str(error))
+                    continue
+                self._pool.succeeded(server)
+                self._link = link
+                self._connecting = None
+                self._hand_over(link)
+                return
+            self._give_up(NoServersAvailable(f"no job server could be reached ({'; '.join(problems)})"))
+        except asyncio.CancelledError:
+            self._give_up(ConnectionLost("the client was closed before the job was sent"))
+            raise
+        finally:
+            if self._connecting is asyncio.current_task():
+                self._connecting = None
+
+    def _give_up(self, error: ConnectionLost) -> None:
+        tasks, self._tasks = self._tasks, []
+        questions, self._questions = self._questions, []
+        for task in tasks:
+            task.fail(error)
+        for _, pending in questions:
+            pending.finish(None, error)
+
+    def lost(self, link: ClientLink, unsent: list[BaseTask]) -> None:
+        """A connection ended. What surely did not leave waits for the next one."""
+        if self._link is link:
+            self._link = None
+            self._pool.failed(link.server, monotonic())
+        self._tasks.extend(unsent)
+        if self._tasks or self._questions:
+            self._usable()
+
+    def _forget(self, link: ClientLink) -> None:
+        self._link = None
+        link.over = True
+        link.session.lost("it belonged to another event loop or process")
+        if link.transport is not None and not link.loop.is_closed():
+            link.loop.call_soon_threadsafe(link.transport.abort)
+
+    async def close(self) -> None:
+        """Ends the connection. Tasks that are not done fail with `ConnectionLost`."""
+        connecting = self._connecting
+        if connecting is not None and connecting.get_loop() is asyncio.get_running_loop():
+            connecting.cancel()
+            await asyncio.wait([connecting])
+        link, self._link = self._link, None
+        if link is None or link.loop is not asyncio.get_running_loop():
+            return
+        link.over = True
+        for task in link.session.lost("the client was closed"):
+            task.fail(ConnectionLost("the client was closed before the job was sent"))
+        link.session.run_calls()
+        if link.transport is not None:
+            link.transport.close()
+            await asyncio.wait([link.closed])

@@ -1,0 +1,266 @@
+"""The worker for asyncio.
+
+Owns running tasks: coroutines in the loop, plain functions in threads. Must not know the connections (aio_links) nor
+the protocol (session). Names and meanings are those of `worker.sync`.
+"""
+# ruff: noqa: ASYNC109 - the sync worker's arguments, `timeout` among them
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+from geartrain.client.address import Server
+from geartrain.client.request import Name
+from geartrain.worker.aio_links import AioLinks, WorkerLink
+from geartrain.worker.base import BaseWorker, Registered, names
+from geartrain.worker.job import Job
+from geartrain.worker.session import Slots, WorkerSession
+from geartrain.worker.stopping import SIGNALS
+from geartrain.worker.threads import Threads
+
+if TYPE_CHECKING:
+    from signal import Signals
+
+__all__ = ["AsyncJob", "AsyncWorker"]
+
+logger = logging.getLogger("geartrain.worker")
+
+_AFTER_CANCEL = 2.0
+"""Seconds for cancelled tasks to clean up."""
+
+
+class AsyncJob(Job):
+    """A job of an `AsyncWorker`."""
+
+    __slots__ = ()
+
+    async def drain(self) -> None:
+        """Waits until the connection takes more: for tasks that send much data."""
+        link = self.session.owner
+        if isinstance(link, WorkerLink):
+            await link.drained()
+
+
+class AsyncWorker(BaseWorker):
+    """Runs jobs in the running event loop for all its servers; it comes back to each by itself.
+
+    Coroutine functions run in the loop, plain functions in threads, both at most `concurrency` at once.
+    """
+
+    _job_type = AsyncJob
+
+    def _set_up(self) -> None:
+        self._single = False
+        self._asked = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._slots = Slots(1 if self._single else self.concurrency)
+        self._ready: deque[Job] = deque()
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = Threads(self.concurrency)
+        self._links = AioLinks(
+            self.pool, self._tls, self.connect_timeout, self._session_for, self._came, self._note_loss
+        )
+
+    def _session_for(self, server: Server) -> WorkerSession:
+        session = self._new_session(server, not self._single)
+        session.stopping = self._asked
+        return session
+
+    def _accept(self, registered: Registered, function: Name) -> None:
+        pass  # it runs both kinds
+
+    def _each_session(self, act: Callable[[WorkerSession], None]) -> None:
+        for link in self._links.links.values():
+            act(link.session)
+        self._links.pump()
+
+    # Running for ever.
+
+    async def work(self) -> None:
+        """Runs jobs until `stop` is called or SIGTERM or SIGINT comes; then lets those that run end, and leaves."""
+        await self._begin(single=False)
+        logger.info("working on %s for %s", names(self.functions), ", ".join(map(str, self.pool.servers)))
+        try:
+            with self._signals():
+                while not self._asked:
+                    await self._change()
+                await self._finish()
+        finally:
+            busy = sum(len(link.session.jobs) for link in self._links.links.values())
+            if busy:
+                logger.warning("left while %d jobs were running; the server gives them to others", busy)
+            await self.close()
+            self._asked = False
+
+    async def _begin(self, single: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        if self._single != single:
+            await self.close()
+            self._single = single
+            self._fresh()
+        self._links.start()
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def _finish(self) -> None:
+        """Lets running jobs end, for as long as they may take."""
+        limit = self.stop_timeout
+        logger.info("stopping; running jobs get %s", "all the time" if limit is None else f"{limit:g} s")
+        for link in self._links.links.values():
+            link.session.stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while any(link.session.jobs or link.session.awaiting for link in self._links.links.values()):
+                    await self._change()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        taken: list[Signals] = []
+        if self.handle_signals:
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
+                for number in SIGNALS:
+                    loop.add_signal_handler(number, self.stop)
+                    taken.append(number)
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+    # Jobs.
+
+    def _came(self, link: WorkerLink) -> None:
+        """Something came: perhaps jobs, perhaps only the way for the next."""
+        assigned = link.session.assigned
+        while assigned:
+            job = assigned.popleft()
+            if self._single:
+                self._ready.append(job)
+            else:
+                self._spawn(job)
+        if not self._single:
+            self._links.pump()
+        if self._asked or self._single:
+            self._changed.set()
+
+    def _spawn(self, job: Job) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, job: Job) -> None:
+        session = job.session
+        packet: bytes | None = None
+        try:
+            registered = self._prepare(job)
+            if job.lost:
+                return
+            if registered is None:
+                packet = self._unknown(job)
+                return
+            try:
+                if registered.asynchronous:
+                    job.send = self._send
+                    result = await registered.call(job)
+                else:
+                    job.send = self._send_from_thread
+                    result = await self._in_thread(registered.call, job)
+                packet = self._completed(job, result)
+            except Exception as error:
+                packet = self._raised(job, error)
+        finally:
+            if packet is not None and not job.lost:
+                session.say(packet)
+            session.release(job)
+            if not self._single:
+                self._links.pump()
+            if isinstance(session.owner, WorkerLink):
+                session.owner.flush_when_due()
+            if self._asked:
+                self._changed.set()
+
+    async def _in_thread(self, call: Callable[[Job], Any], job: Job) -> Any:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        def run() -> None:
+            result, problem = None, None
+            try:
+                result = call(job)
+            except Exception as error:
+                problem = error
+            with contextlib.suppress(RuntimeError):  # the loop has gone, and with it who waited
+                loop.call_soon_threadsafe(settle, result, problem)
+
+        self._threads.run(run)
+        return await future
+
+    def _send(self, job: Job, packet: bytes) -> None:
+        job.session.say(packet)
+        if isinstance(job.session.owner, WorkerLink):
+            job.session.owner.flush_soon()
+
+    def _send_from_thread(self, job: Job, packet: bytes) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._send, job, packet)
+
+    async def work_once(self, timeout: float | None = None) -> bool:
+        """Runs at most one job. Arguments and result as in `geartrain.Worker.work_once`."""
+        if not await self.wait(timeout):
+            return False
+        await self._run(self._ready.popleft())
+        return True
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Waits until there is a job for `work_once`, at most so many seconds. Returns whether there is."""
+        await self._begin(single=True)
+        self._links.pump()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._ready and not self._asked:
+                    await self._change()
+                    self._links.pump()
+        return bool(self._ready) and not self._asked
+
+    # Leaving.
+
+    def stop(self) -> None:
+        """Asks `work` to take no more jobs and to return when those that run have ended. From any thread."""
+        self._asked = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: self._changed.set())
+
+    async def close(self) -> None:
+        """Ends the connections; tasks that run are cancelled. The worker connects again when it is used again."""
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await self._links.close()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_AFTER_CANCEL)
+        self._threads.close()
+        self._fresh()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,191 @@
+"""The asyncio worker's connections.
+
+Owns reaching every server, coming back after a loss, and when to write. Must not know what a job does or who runs
+it.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from time import monotonic
+
+from geartrain.client.address import Server
+from geartrain.client.aio_link import AioLink, open_link
+from geartrain.client.pool import Pool
+from geartrain.errors import ConnectionLost
+from geartrain.worker.session import WorkerSession
+
+__all__ = ["AioLinks", "WorkerLink"]
+
+logger = logging.getLogger("geartrain.worker")
+
+
+class WorkerLink(AioLink):
+    """One connection of a worker, with its session."""
+
+    session: WorkerSession
+
+    def __init__(self, server: Server, links: "AioLinks") -> None:
+        super().__init__(server)
+        self.loop = asyncio.get_running_loop()
+        self.cause = ""
+        self._links = links
+        self._scheduled = False
+        self._drained: list[asyncio.Future[None]] = []
+
+    def begin(self, session: WorkerSession) -> None:
+        """The connection stands."""
+        self.session = session
+        session.owner = self
+
+    def received(self, data: bytes) -> None:
+        self.session.receive(data)
+        self._links.came(self)
+
+    def flush(self) -> None:
+        self._scheduled = False
+        transport, session = self.transport, self.session
+        if transport is None or self.cause:
+            return
+        while not self.paused and (data := session.pending()):
+            transport.write(data)
+            session.sent(len(data))
+        if not self.paused and self._drained:
+            self._wake_senders()
+
+    def flush_soon(self) -> None:
+        """One write for all that is said in this turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def flush_when_due(self) -> None:
+        """At once where no other job runs that could end in the same turn; that saves a turn."""
+        if self.session.jobs:
+            self.flush_soon()
+        else:
+            self.flush()
+
+    async def drained(self) -> None:
+        """Waits until the connection takes more, or is gone."""
+        self.flush()
+        while self.paused and not self.cause:
+            future = self.loop.create_future()
+            self._drained.append(future)
+            await future
+
+    def _wake_senders(self) -> None:
+        waiting, self._drained = self._drained, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def lost(self, cause: str) -> None:
+        if not self.cause:
+            self.cause = cause
+            self.session.lost()
+            self._wake_senders()
+            self._links.came(self)
+
+
+class AioLinks:
+    """All connections of an asyncio worker.
+
+    Args:
+        pool: the servers and when to try them.
+        context: TLS, or None.
+        connect_timeout: seconds per server.
+        new_session: makes a session for a server.
+        came: told when something came by a connection, its end included.
+        note_loss: told of a session that ended.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        context: ssl.SSLContext | None,
+        connect_timeout: float,
+        new_session: Callable[[Server], WorkerSession],
+        came: Callable[[WorkerLink], None],
+        note_loss: Callable[[Server, WorkerSession], None],
+    ) -> None:
+        self._pool = pool
+        self._context = context
+        self._connect_timeout = connect_timeout
+        self._new_session = new_session
+        self._note_loss = note_loss
+        self._tasks: list[asyncio.Task[None]] = []
+        self._turns = 0
+        self.came = came
+        self.links: dict[Server, WorkerLink] = {}
+
+    def start(self) -> None:
+        """Begins to connect to all servers, unless that is so already."""
+        if not self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks = [loop.create_task(self._serve(server)) for server in self._pool.servers]
+
+    async def _serve(self, server: Server) -> None:
+        """Keeps one server connected."""
+        complained = False
+        while True:
+            await asyncio.sleep(max(0.0, self._pool.retry_at(server) - monotonic()))
+            link = WorkerLink(server, self)
+            try:
+                await open_link(link, self._context, self._connect_timeout)
+            except ConnectionLost as error:
+                at = self._pool.failed(server, monotonic())
+                if not complained:  # once per outage, not once per attempt
+                    complained = True
+                    logger.warning("no connection to %s; trying again, next in %.1f s", error, at - monotonic())
+                continue
+            self._pool.succeeded(server)
+            complained = False
+            link.begin(self._new_session(server))
+            self.links[server] = link
+            logger.info("connected to %s", server)
+            try:
+                self.pump()
+                self.came(link)
+                await asyncio.wait([link.closed])
+            finally:
+                del self.links[server]
+            self._note_loss(server, link.session)
+            at = self._pool.failed(server, monotonic())
+            complained = True
+            jobs = len(link.session.jobs)
+            logger.warning(
+                "the connection to %s was lost (%s)%s; trying again in %.1f s",
+                server,
+                link.cause,
+                f" with {jobs} jobs running, which the server gives to others" if jobs else "",
+                at - monotonic(),
+            )
+
+    def pump(self) -> None:
+        """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
+        links = list(self.links.values())
+        if len(links) > 1:
+            self._turns += 1
+            first = self._turns % len(links)
+            links = links[first:] + links[:first]
+        for link in links:
+            link.session.pump()
+            link.flush_when_due()
+
+    async def close(self) -> None:
+        """Ends every connection, and all attempts."""
+        links = list(self.links.values())
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
+        for link in links:
+            link.cause = link.cause or "the worker was closed"
+            link.session.lost()
+            if link.transport is not None:
+                link.transport.close()
+                await asyncio.wait([link.closed])
+        self.links.clear()
