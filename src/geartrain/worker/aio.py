@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from geartrain.client.address import Server
+from geartrain.client.aio import AsyncClient
 from geartrain.client.request import Name
+from geartrain.errors import GeartrainError
 from geartrain.worker.aio_links import AioLinks, WorkerLink
+from geartrain.worker.aio_mapping import AsyncMapping
 from geartrain.worker.base import BaseWorker, Registered, names
 from geartrain.worker.job import Job
+from geartrain.worker.mapping import Aggregate
 from geartrain.worker.session import Slots, WorkerSession
 from geartrain.worker.stopping import SIGNALS
 from geartrain.worker.threads import Threads
@@ -169,12 +173,11 @@ class AsyncWorker(BaseWorker):
                 packet = self._unknown(job)
                 return
             try:
-                if registered.asynchronous:
-                    job.send = self._send
-                    result = await registered.call(job)
+                job.send = self._send if registered.asynchronous else self._send_from_thread
+                if job.reducer and registered.aggregate is not None:
+                    result = await self._mapped(job, registered, registered.aggregate)
                 else:
-                    job.send = self._send_from_thread
-                    result = await self._in_thread(registered.call, job)
+                    result = await self._called(job, registered)
                 packet = self._completed(job, result)
             except Exception as error:
                 packet = self._raised(job, error)
@@ -189,6 +192,24 @@ class AsyncWorker(BaseWorker):
             if self._asked:
                 self._changed.set()
 
+    async def _called(self, job: Job, registered: Registered) -> Any:
+        if registered.asynchronous:
+            return await registered.call(job)
+        return await self._in_thread(registered.call, job)
+
+    async def _mapped(self, job: Job, registered: Registered, aggregate: Aggregate) -> Any:
+        loop = asyncio.get_running_loop()
+        client = AsyncClient(self.pool.servers, connect_timeout=self.connect_timeout, ssl=self._tls or False)
+        async with client:
+            mapping = AsyncMapping(client, self.namespace + job.reducer)
+
+            def add_from_thread(piece: bytes) -> None:
+                loop.call_soon_threadsafe(mapping.add, piece)
+
+            job.pieces = mapping.add if registered.asynchronous else add_from_thread
+            await self._called(job, registered)
+            return aggregate(await mapping.results())
+
     async def _in_thread(self, call: Callable[[Job], Any], job: Job) -> Any:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -202,11 +223,14 @@ class AsyncWorker(BaseWorker):
                 future.set_exception(error)
 
         def run() -> None:
-            result, problem = None, None
+            result: Any = None
+            problem: Exception | None = None
             try:
                 result = call(job)
             except Exception as error:
                 problem = error
+            except BaseException as error:  # SystemExit would end the loop, not the task
+                problem = GeartrainError(f"a task raised {error!r}")
             with contextlib.suppress(RuntimeError):  # the loop has gone, and with it who waited
                 loop.call_soon_threadsafe(settle, result, problem)
 

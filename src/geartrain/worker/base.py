@@ -19,6 +19,7 @@ from geartrain.client.tls import Tls
 from geartrain.errors import ConfigError, JobFailed, LocalProtocolError
 from geartrain.protocol.commands import Command
 from geartrain.worker.job import Job, JobEnd
+from geartrain.worker.mapping import Aggregate
 from geartrain.worker.session import Slots, WorkerSession
 
 __all__ = ["BaseWorker", "Registered"]
@@ -38,13 +39,15 @@ class Registered:
     Attributes:
         call: the user's function.
         timeout: what the server is told, in milliseconds; 0 for no limit.
+        aggregate: puts reducers' results together, for a job that names a reducer; or None.
         asynchronous: whether `call` is a coroutine function.
     """
 
-    __slots__ = ("asynchronous", "call", "timeout")
+    __slots__ = ("aggregate", "asynchronous", "call", "timeout")
 
-    def __init__(self, call: Callable[[Job], Any], timeout: int) -> None:
+    def __init__(self, call: Callable[[Job], Any], timeout: int, aggregate: Aggregate | None) -> None:
         self.call = call
+        self.aggregate = aggregate
         self.timeout = timeout
         self.asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
             getattr(call, "__call__", None)  # noqa: B004 - an object with an async __call__
@@ -110,7 +113,14 @@ class BaseWorker(ABC):
 
     # Functions.
 
-    def register(self, function: Name, call: Callable[[Job], Any], *, timeout: float | None = None) -> None:
+    def register(
+        self,
+        function: Name,
+        call: Callable[[Job], Any],
+        *,
+        timeout: float | None = None,
+        aggregate: Aggregate | None = None,
+    ) -> None:
         """Offers a function; also while the worker runs.
 
         Args:
@@ -118,6 +128,9 @@ class BaseWorker(ABC):
             call: is given the `Job` and returns bytes, text or None.
             timeout: seconds that a job may take; the server gives it to another worker then. gearmand rounds what
                 is below one second up to one.
+            aggregate: for jobs that name a reducer: what the function sends with `Job.send_data` becomes jobs of
+                the reducer, this makes one result of the list of theirs, and that is the job's. The reducer needs
+                another worker, or a free place in this one.
 
         Raises:
             LocalProtocolError: the name or the timeout cannot be sent.
@@ -126,7 +139,8 @@ class BaseWorker(ABC):
         name = function_bytes(function, self.namespace)
         if timeout is not None and not 0 < timeout < 4_000_000:
             raise LocalProtocolError(f"a timeout is a positive number of seconds, not {timeout}")
-        registered = Registered(call, 0 if timeout is None else max(1, round(timeout * 1000)))
+        milliseconds = 0 if timeout is None else max(1, round(timeout * 1000))
+        registered = Registered(call, milliseconds, aggregate)
         self._accept(registered, function)
         self._functions[name] = self._calls[name] = registered
         self._each_session(lambda session: session.can_do(name, registered.timeout))
@@ -141,14 +155,20 @@ class BaseWorker(ABC):
         del self._functions[name]
         self._each_session(lambda session: session.cant_do(name))
 
-    def task(self, function: Name | F | None = None, *, timeout: float | None = None) -> Any:
+    def task(
+        self,
+        function: Name | F | None = None,
+        *,
+        timeout: float | None = None,
+        aggregate: Aggregate | None = None,
+    ) -> Any:
         """`register` as a decorator: ``@worker.task("reverse")``, or ``@worker.task`` to take the function's name."""
         if callable(function):
-            self.register(function.__name__, function, timeout=timeout)
+            self.register(function.__name__, function, timeout=timeout, aggregate=aggregate)
             return function
 
         def decorate(call: F) -> F:
-            self.register(call.__name__ if function is None else function, call, timeout=timeout)
+            self.register(call.__name__ if function is None else function, call, timeout=timeout, aggregate=aggregate)
             return call
 
         return decorate
@@ -194,6 +214,7 @@ class BaseWorker(ABC):
     def _prepare(self, job: Job) -> Registered | None:
         if self.namespace:
             job.function = job.wire[len(self.namespace) :]
+            job.reducer = job.reducer.removeprefix(self.namespace)
         return self._calls.get(job.wire)
 
     def _completed(self, job: Job, result: object) -> bytes | None:

@@ -50,7 +50,19 @@ class Job:
             whatever is sent for it here goes nowhere: a long task may look at this and stop.
     """
 
-    __slots__ = ("end", "function", "handle", "lost", "reducer", "send", "session", "unique", "wire", "workload")
+    __slots__ = (
+        "end",
+        "function",
+        "handle",
+        "lost",
+        "pieces",
+        "reducer",
+        "send",
+        "session",
+        "unique",
+        "wire",
+        "workload",
+    )
 
     def __init__(
         self,
@@ -69,14 +81,18 @@ class Job:
         self.session = session
         self.end: JobEnd | None = None
         self.lost = False
+        self.pieces: Callable[[bytes], None] | None = None  # takes send_data's where they go to a reducer
         self.send: Callable[[Job, bytes], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Job {self.handle.decode('latin-1')} {self.function.decode('utf-8', 'backslashreplace')}>"
 
     def send_data(self, data: Payload) -> None:
-        """Sends a piece of the result to the clients that wait."""
-        self._report(_DATA, payload_bytes(data))
+        """Sends a piece of the result to the clients that wait; to the reducer, in a task with `aggregate`."""
+        if self.pieces is None:
+            self._report(_DATA, payload_bytes(data))
+        else:
+            self.pieces(payload_bytes(data))
 
     def send_status(self, numerator: int, denominator: int) -> None:
         """Says how far the job is. The server remembers it for who asks later."""

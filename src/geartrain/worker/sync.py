@@ -9,14 +9,16 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 
 from geartrain.client.address import Server
 from geartrain.client.request import Name
+from geartrain.client.sync import Client
 from geartrain.errors import ConfigError
 from geartrain.worker.base import BaseWorker, Registered, names
 from geartrain.worker.job import Job
 from geartrain.worker.links import Links
+from geartrain.worker.mapping import Aggregate, Mapping
 from geartrain.worker.processes import supervise
 from geartrain.worker.session import Slots, State, WorkerSession
 from geartrain.worker.stopping import LeaveNow, Stopping
@@ -157,14 +159,28 @@ class Worker(BaseWorker):
                 return
             job.send = self._send
             try:
-                packet = self._completed(job, registered.call(job))
+                if job.reducer and registered.aggregate is not None:
+                    packet = self._completed(job, self._mapped(job, registered.call, registered.aggregate))
+                else:
+                    packet = self._completed(job, registered.call(job))
             except Exception as error:
+                packet = self._raised(job, error)
+            except BaseException as error:
+                if self.concurrency == 1 or self._single:
+                    raise  # the whole worker is meant: SystemExit, Ctrl-C, the end of patience
                 packet = self._raised(job, error)
         finally:
             with self._links.lock:
                 if packet is not None and not job.lost:
                     session.say(packet)
                 session.release(job)
+
+    def _mapped(self, job: Job, call: Callable[[Job], Any], aggregate: Aggregate) -> Any:
+        with Client(self.pool.servers, connect_timeout=self.connect_timeout, ssl=self._tls or False) as client:
+            mapping = Mapping(client, self.namespace + job.reducer)
+            job.pieces = mapping.add
+            call(job)
+            return aggregate(mapping.results())
 
     def _send(self, job: Job, packet: bytes) -> None:
         link = self._links.link_of(job)
