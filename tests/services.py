@@ -227,7 +227,7 @@ def memcached(*options: str) -> Iterator[Service]:
     server = program("memcached", "memcached")
 
     def argv(port: int, folder: Path) -> list[str]:
-        return [server, "-u", "nobody", "-l", "127.0.0.1", "-p", str(port), "-I", "64m", "-m", "512", *options]
+        return [server, "-u", "nobody", "-l", "127.0.0.1", "-p", str(port), "-m", "512", "-M", *options]
 
     with _service(argv) as service:
         yield service

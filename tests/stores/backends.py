@@ -64,6 +64,16 @@ def _mysql(service: Service | None, folder: Path, name: str) -> Mapping[str, str
     }
 
 
+def _redis(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
+    assert service is not None
+    return {"redis-server": "127.0.0.1", "redis-port": str(service.port), "redis-prefix": f"_{name}_"}
+
+
+def _memcached(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
+    assert service is not None
+    return {"libmemcached-servers": f"127.0.0.1:{service.port}", "libmemcached-prefix": f"{name}_"}
+
+
 BACKENDS = {
     backend.name: backend
     for backend in [
@@ -71,6 +81,8 @@ BACKENDS = {
         Backend("libsqlite3", None, _sqlite),
         Backend("Postgres", services.postgres, _postgres),
         Backend("MySQL", functools.partial(services.mariadb, "--max-allowed-packet=128M"), _mysql),
+        Backend("redis", services.redis, _redis),
+        Backend("libmemcached", services.memcached, _memcached, forgets=True, locks=False),
     ]
 }
 

@@ -13,9 +13,9 @@ The number stands at the end and grows, so that an index on the column is append
 
 from typing import Final
 
-__all__ = ["DASH", "EMPTY", "OTHER", "needs_other", "parse", "stand_in", "stored_unique"]
+__all__ = ["DASH", "EMPTY", "MARK", "OTHER", "needs_other", "parse", "stand_in", "stored_unique"]
 
-_MARK: Final = b"9ea27a"
+MARK: Final = b"9ea27a"
 EMPTY: Final = b"9ea27a00"
 """Stands for the empty unique."""
 DASH: Final = b"9ea27a2d"
@@ -39,7 +39,7 @@ def stand_in(kind: bytes, number: int) -> bytes:
 def needs_other(unique: bytes) -> bool:
     """Whether a unique that is neither empty nor ``-`` must be kept elsewhere: gearmand could not read it back,
     or it looks like one of our stand-ins."""
-    return len(unique) > _MAX_PLAIN or b"\0" in unique or unique.startswith(_MARK)
+    return len(unique) > _MAX_PLAIN or b"\0" in unique or unique.startswith(MARK)
 
 
 def stored_unique(unique: bytes, number: int) -> bytes:
@@ -53,7 +53,7 @@ def stored_unique(unique: bytes, number: int) -> bytes:
 
 def parse(stored: bytes) -> tuple[bytes, int] | None:
     """The kind and number of a stand-in; None for any other unique."""
-    if len(stored) != _LENGTH or not stored.startswith(_MARK):
+    if len(stored) != _LENGTH or not stored.startswith(MARK):
         return None
     kind = stored[:8]
     if kind not in (EMPTY, DASH, OTHER) or stored[8:9] + stored[13:15] + stored[18:20] != b"--8-8":

@@ -1,0 +1,383 @@
+"""The queue in memcached, in gearmand's keys and values.
+
+Owns the layout. memcached keeps it in memory only: it outlives our server, not memcached's. Beside gearmand's key
+
+    gear_<function>-<unique>         the workload; the flags are the priority
+
+stands a card of ours for each job, with all that the key and value cannot say:
+
+    geartrain:gear_<number>          the card (JSON); it is written last and removed first: what has none is no job
+    geartrain:gear_<number>.<part>   the workload of a job that gearmand must or can not see: one with a time, with a
+                                     key that memcached does not take, or larger than one value may be
+    geartrain:gear_:<name>           the next number, handle prefixes
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from geartrain.errors import ConfigError, StoreError, StoreUnavailable
+from geartrain.stores import surrogate
+from geartrain.stores.base import Batch, StoredJob
+from geartrain.stores.handles import Prefixes
+from geartrain.stores.keys import KeyNames, functions_option
+from geartrain.stores.memcached_wire import Item, MemcachedError, Wire, one_at_a_time
+
+__all__ = ["MemcachedStore"]
+
+log = logging.getLogger("geartrain.store")
+
+NUMBER_STEP: Final = 100_000
+_MOST_KEY: Final = 250
+_AT_ONCE: Final = 20
+"""Workloads that are fetched at once; each may have a megabyte."""
+
+
+class MemcachedStore:
+    """See `Store`. Options: ``libmemcached-servers``, ``-prefix``, ``-functions``.
+
+    Two servers on one prefix do not notice each other: memcached has no lock that goes with its holder.
+    """
+
+    options: ClassVar[Mapping[str, str]] = {
+        "libmemcached-servers": "memcached servers as host:port,host:port (default: localhost:11211)",
+        "libmemcached-prefix": "what the keys begin with (default: gear_)",
+        "libmemcached-functions": "names of functions with a hyphen, to take over what gearmand wrote",
+    }
+
+    def __init__(
+        self, servers: Sequence[tuple[str, int]], prefix: bytes, handle_prefix: bytes, functions: tuple[bytes, ...] = ()
+    ) -> None:
+        self._servers = list(servers)
+        self._prefix = prefix
+        self._names = KeyNames(prefix, functions)
+        self._base = b"geartrain:" + prefix
+        self._handle_prefix = handle_prefix
+        self._prefixes = Prefixes({0: handle_prefix})
+        self._wires: list[Wire] = []
+        self._most_value = 0
+        self._opened = False
+        self._next = 1
+        self._mark = 0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str], handle_prefix: bytes) -> "MemcachedStore":
+        """See `Store.from_options`."""
+        servers = _servers(options.get("libmemcached-servers") or "localhost:11211")
+        prefix = options.get("libmemcached-prefix", "gear_").encode()
+        if not prefix or len(prefix) > 100 or not _is_key(prefix):
+            raise ConfigError("--libmemcached-prefix takes 1 to 100 characters without spaces.")
+        return cls(servers, prefix, handle_prefix, functions_option(options, "libmemcached-functions"))
+
+    def __str__(self) -> str:
+        servers = ", ".join(f"{host}:{port}" for host, port in self._servers)
+        return f"memcached at {servers}, keys {self._prefix.decode('utf-8', 'replace')}*"
+
+    @property
+    def write_on_stop(self) -> bool:
+        """See `Store.write_on_stop`."""
+        return False
+
+    # -- opening
+
+    def open(self) -> int:
+        """See `Store.open`."""
+        self._drop()
+        try:
+            self._open()
+        except (OSError, MemcachedError) as exc:
+            self._drop()
+            raise self._translate(exc) from exc
+        return self._next
+
+    def _open(self) -> None:
+        for host, port in self._servers:
+            self._wires.append(Wire(host, port))
+        settings = [wire.stats(b"settings") for wire in self._wires]
+        # The item's own header and key count against the limit.
+        self._most_value = min(int(one.get(b"item_size_max", b"1048576")) for one in settings) - 1024
+        if any(one.get(b"evictions") == b"on" for one in settings) and not self._opened:
+            log.warning("%s may throw jobs away when its memory is full. Start memcached with -M", self)
+        values = self._get([self._base + b":next", self._base + b":prefixes"])
+        if self._opened and not values:
+            log.error("%s has lost the queue. Jobs that were stored before are in this server's memory only", self)
+        marked = values.get(self._base + b":next")
+        next_number = max(self._next, int(marked.value) if marked else 1)
+        next_number = self._take_over(next_number)
+        found = values.get(self._base + b":prefixes")
+        ranges = {int(first): _raw(prefix) for first, prefix in json.loads(found.value).items()} if found else {}
+        if not ranges or ranges[max(ranges)] != self._handle_prefix:
+            ranges[next_number if ranges else 0] = self._handle_prefix
+            text = json.dumps({str(first): _text(prefix) for first, prefix in ranges.items()}).encode()
+            self._set([Item(self._base + b":prefixes", text)])
+        self._prefixes = Prefixes(ranges)
+        self._set([Item(self._base + b":next", b"%d" % next_number)])
+        self._next = self._mark = next_number
+        self._opened = True
+
+    def _take_over(self, next_number: int) -> int:
+        """Gives a card to every job of gearmand's that has none, removes what gearmand has finished and what was left
+        half written. Returns the next number."""
+        numbers, parts, theirs = self._all_keys(all_of_them=True)
+        next_number = max(next_number, max(numbers, default=0) + 1)
+        gone: list[bytes] = []
+        used: set[bytes] = set()
+        for portion in _portions(sorted(numbers, reverse=True)):  # of two cards for one key the newer is right
+            for number, card in self._cards(portion).items():
+                key = card.get("key")
+                if key is None:
+                    used.update(self._parts(number, card["parts"]))
+                elif _raw(key) in theirs:
+                    theirs.discard(_raw(key))
+                else:
+                    gone.append(b"%b%d" % (self._base, number))
+        self._delete([*gone, *(parts - used)])
+        cards = []
+        for key in sorted(theirs):
+            split = self._names.split(key)
+            if split is None:
+                log.warning("%s: the key %r is no job: left where it is", self, key)
+                continue
+            function, unique = split
+            if parsed := surrogate.parse(unique):
+                unique = {surrogate.EMPTY: b"", surrogate.DASH: b"-"}.get(parsed[0], unique)
+            card = {"function": _text(function), "unique": _text(unique), "key": _text(key)}
+            cards.append(Item(b"%b%d" % (self._base, next_number), _dump(card)))
+            next_number += 1
+        if cards:
+            log.info("%s: %d jobs of gearmand taken over", self, len(cards))
+        self._set(cards)
+        return next_number
+
+    def _all_keys(self, *, all_of_them: bool) -> tuple[list[int], set[bytes], set[bytes]]:
+        """Numbers of cards; and, if wanted, keys of parts and keys in gearmand's form."""
+        numbers: list[int] = []
+        parts: set[bytes] = set()
+        theirs: set[bytes] = set()
+        for wire in self._wires:
+            for key in wire.all_keys():
+                if key.startswith(self._base):
+                    name = key[len(self._base) :]
+                    if name.isdigit():
+                        numbers.append(int(name))
+                    elif all_of_them and name[:1].isdigit():
+                        parts.add(key)
+                elif all_of_them and key.startswith(self._prefix):
+                    theirs.add(key)
+        return numbers, parts, theirs
+
+    # -- reading
+
+    def load(self) -> Iterator[StoredJob]:
+        """See `Store.load`. Of all jobs only the numbers are in memory."""
+        reader = MemcachedStore(self._servers, self._prefix, self._handle_prefix)
+        reader._prefixes = self._prefixes
+        try:
+            try:
+                for host, port in self._servers:
+                    reader._wires.append(Wire(host, port))
+                numbers, _, _ = reader._all_keys(all_of_them=False)
+                numbers.sort()
+                for portion in _portions(numbers):
+                    yield from reader._jobs(portion)
+            finally:
+                reader._drop()
+        except (OSError, MemcachedError) as exc:
+            raise self._translate(exc) from exc
+
+    def _jobs(self, numbers: Sequence[int]) -> Iterator[StoredJob]:
+        cards = self._cards(numbers)
+        for some in _portions(sorted(cards), _AT_ONCE):
+            values = self._get([_raw(cards[number]["key"]) for number in some if "key" in cards[number]])
+            for number in some:
+                card = cards[number]
+                if "key" in card:
+                    item = values.get(_raw(card["key"]))
+                    if item is not None:  # gearmand, or a batch at this moment, has removed it
+                        yield self._job(number, card, item.value, item.flags)
+                    continue
+                names = self._parts(number, card["parts"])
+                found = self._get(names)
+                if len(found) == len(names):
+                    yield self._job(number, card, b"".join(found[name].value for name in names), card["priority"])
+
+    def _job(self, number: int, card: Mapping[str, Any], workload: bytes, priority: int) -> StoredJob:
+        return StoredJob(
+            number,
+            _raw(card["handle"]) if "handle" in card else self._prefixes.handle(number),
+            _raw(card["function"]),
+            _raw(card["unique"]),
+            workload,
+            priority if 0 <= priority <= 2 else 1,
+            card.get("when", 0),
+            _raw(card.get("reducer", "")),
+            card.get("attempts", 0),
+        )
+
+    # -- writing
+
+    def apply(self, batch: Batch) -> None:
+        """See `Store.apply`. memcached has no transactions: what is written first can be done without, so that a
+        batch that broke off can be applied again."""
+        try:
+            if not self._wires:
+                self._open()
+                log.warning("%s: connected again", self)
+            self._write(batch)
+        except (OSError, MemcachedError) as exc:
+            self._drop()
+            raise self._translate(exc) from exc
+
+    def _write(self, batch: Batch) -> None:
+        next_number = max((job.number for job in batch.adds), default=0) + 1
+        if next_number > self._mark:
+            mark = next_number + NUMBER_STEP
+            self._set([Item(self._base + b":next", b"%d" % mark)])
+            self._mark = mark
+        if batch.dones:
+            self._finish([key.number for key in batch.dones])
+        if batch.adds:
+            self._add(batch.adds)
+        changes: dict[int, dict[str, int]] = {}
+        for name, wanted in (("attempts", batch.attempts), ("priority", batch.priorities)):
+            for key, value in wanted.items():
+                changes.setdefault(key.number, {})[name] = value
+        if changes:
+            self._change(changes)
+        self._next = max(self._next, next_number)
+
+    def _finish(self, numbers: Sequence[int]) -> None:
+        jobs: list[bytes] = []
+        cards: list[bytes] = []
+        for number, card in self._cards(numbers).items():  # what has no card was replaced, or is gone already
+            jobs += [_raw(card["key"])] if "key" in card else self._parts(number, card["parts"])
+            cards.append(b"%b%d" % (self._base, number))
+        self._delete(jobs)  # first: a card without a job is nothing, a job without a card would run again
+        self._delete(cards)
+
+    def _add(self, adds: Iterable[StoredJob]) -> None:
+        jobs: list[Item] = []
+        cards: list[Item] = []
+        stale: list[bytes] = []
+        for job in adds:
+            key, _ = self._names.join(job.function, job.unique, job.number)
+            card: dict[str, Any] = {"function": _text(job.function), "unique": _text(job.unique)}
+            if job.when or b"-" in job.function or not _is_key(key) or len(job.workload) > self._most_value - len(key):
+                size = self._most_value - 100
+                names = self._parts(job.number, max(-(-len(job.workload) // size), 1))
+                jobs += [Item(name, job.workload[at * size : (at + 1) * size]) for at, name in enumerate(names)]
+                card |= {"parts": len(names), "priority": job.priority}
+                stale += [key] if _is_key(key) else []
+            else:
+                jobs.append(Item(key, job.workload, job.priority))
+                card["key"] = _text(key)
+            for name, value in (("when", job.when), ("attempts", job.attempts), ("reducer", _text(job.reducer))):
+                if value:
+                    card[name] = value
+            if job.handle != self._prefixes.handle(job.number):
+                card["handle"] = _text(job.handle)
+            cards.append(Item(b"%b%d" % (self._base, job.number), _dump(card)))
+        self._delete(stale)
+        self._set(jobs)
+        self._set(cards)
+
+    def _change(self, changes: Mapping[int, Mapping[str, int]]) -> None:
+        cards = self._cards(list(changes))
+        items = []
+        for number, card in cards.items():
+            new = dict(changes[number])
+            if "key" in card and "priority" in new:
+                key = _raw(card["key"])
+                items += [found._replace(flags=new["priority"]) for found in self._get([key]).values()]
+                del new["priority"]
+            items.append(Item(b"%b%d" % (self._base, number), _dump(card | new)))
+        self._set(items)
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        if self._wires:
+            try:
+                self._set([Item(self._base + b":next", b"%d" % self._next)])
+            except (OSError, MemcachedError) as exc:
+                log.warning("%s", self._translate(exc))  # the mark is ahead of every number that was given
+        self._drop()
+
+    # -- the servers
+
+    def _wire(self, key: bytes) -> Wire:
+        """gearmand's library finds a key on the same one."""
+        return self._wires[one_at_a_time(key) % len(self._wires) if len(self._wires) > 1 else 0]
+
+    def _by_wire(self, keys: Iterable[bytes]) -> dict[Wire, list[bytes]]:
+        found: dict[Wire, list[bytes]] = {}
+        for key in keys:
+            found.setdefault(self._wire(key), []).append(key)
+        return found
+
+    def _set(self, items: Sequence[Item]) -> None:
+        by_wire: dict[Wire, list[Item]] = {}
+        for item in items:
+            by_wire.setdefault(self._wire(item.key), []).append(item)
+        for wire, some in by_wire.items():
+            wire.set_many(some)
+
+    def _delete(self, keys: Sequence[bytes]) -> None:
+        for wire, some in self._by_wire(keys).items():
+            wire.delete_many(some)
+
+    def _get(self, keys: Iterable[bytes]) -> dict[bytes, Item]:
+        found: dict[bytes, Item] = {}
+        for wire, some in self._by_wire(keys).items():
+            found |= wire.get_many(some)
+        return found
+
+    def _cards(self, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Cards by number, of those that have one."""
+        found = self._get(b"%b%d" % (self._base, number) for number in numbers)
+        return {int(key[len(self._base) :]): json.loads(item.value) for key, item in found.items()}
+
+    def _parts(self, number: int, parts: int) -> list[bytes]:
+        return [b"%b%d.%d" % (self._base, number, part) for part in range(parts)]
+
+    def _drop(self) -> None:
+        for wire in self._wires:
+            wire.close()
+        self._wires = []
+
+    def _translate(self, exc: Exception) -> StoreError:
+        return StoreUnavailable(f"{self}: {exc}.")
+
+
+def _servers(text: str) -> list[tuple[str, int]]:
+    found = []
+    for part in text.replace("--SERVER=", " ").replace(",", " ").split():
+        host, colon, port = part.rpartition(":")
+        if not colon:
+            host, port = part, "11211"
+        if not port.isdigit() or not 0 < int(port) < 65536 or not host:
+            raise ConfigError(f"--libmemcached-servers: {part} is not of the form host:port.")
+        found.append((host.strip("[]"), int(port)))
+    return found
+
+
+def _is_key(key: bytes) -> bool:
+    """Whether memcached takes this as a key."""
+    return len(key) <= _MOST_KEY and not any(byte <= 32 or byte == 127 for byte in key)
+
+
+def _portions(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _text(value: bytes) -> str:
+    """Any bytes as text for JSON."""
+    return value.decode("latin-1")
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+def _dump(card: Mapping[str, Any]) -> bytes:
+    return json.dumps(card, separators=(",", ":")).encode()
