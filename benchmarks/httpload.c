@@ -22,8 +22,9 @@ static long jobs = 10000, warmup, goal, sent, done;
 static long statuses_other;
 static size_t size = 64;
 static const char *path = "/bench0";
-static char *message;
+static char *message, *number; /* number: the ten digits of the unique in the message */
 static size_t message_size;
+static long sequence;
 static bool measuring;
 static Latencies latencies;
 
@@ -32,6 +33,9 @@ static void ask(Client *c) {
     c->waiting = true;
     c->sent = now_ns();
     sent++;
+    char digits[24];
+    snprintf(digits, sizeof digits, "%010ld", ++sequence);
+    memcpy(number, digits, 10);
     append(&c->link.out, message, message_size);
     flush_link(&c->link, c);
 }
@@ -123,10 +127,15 @@ int main(int count, char **values) {
         case 'u': path = optarg; break;
         default: return 1;
         }
-    int head = asprintf(&message, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: %zu\r\n\r\n", path, port, size);
+    /* Without a unique of their own, requests with the same body would be one job. */
+    int head = asprintf(&message,
+                        "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nX-Gearman-Unique: 0000000000\r\n"
+                        "Content-Length: %zu\r\n\r\n",
+                        path, port, size);
     message = realloc(message, (size_t)head + size);
     memset(message + head, 'x', size);
     message_size = (size_t)head + size;
+    number = memmem(message, message_size, "0000000000", 10);
     latencies.room = jobs;
     latencies.ns = calloc((size_t)jobs + 1, sizeof *latencies.ns);
     Client *clients = calloc((size_t)client_count, sizeof *clients);
