@@ -21,7 +21,7 @@ def test_status_and_workers(world: World) -> None:
     assert admin.line("prioritystatus\r") == "a\t1\t0\t0\t1\nb\t0\t0\t0\t1\n.\n"
     assert "7 127.0.0.1 my worker : b a\n" in admin.line("workers")
     assert admin.line("show unique jobs") == "u1\n.\n"
-    assert admin.line("show jobs") == "H:test:1\t0\t0\t0\n.\n"
+    assert admin.line("show jobs") == "H:test:1\t0\t0\t1\n.\n"
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,15 @@ def test_shutdown_is_for_this_machine(world: World) -> None:
     assert world.shutdowns == [False, True]
 
 
-def test_running_jobs_are_not_cancelled(world: World) -> None:
-    worker = world.worker(b"f", asleep=False)
-    world.peer().say(C.SUBMIT_JOB_BG, b"f", b"", b"")
+def test_a_cancelled_running_job_is_forgotten(world: World) -> None:
+    client, worker = world.peer(), world.worker(b"f", asleep=False)
+    client.say(C.SUBMIT_JOB, b"f", b"u", b"").hear()
     worker.say(C.GRAB_JOB)
-    assert world.peer().line("cancel job H:test:1") == "ERR UNKNOWN_JOB\r\n"
+    assert world.peer().line("cancel job H:test:1") == "OK\r\n"
+    client.hears((C.WORK_FAIL, b"H:test:1"))
+    client.say(C.SUBMIT_JOB, b"f", b"u", b"").hears((C.JOB_CREATED, b"H:test:2"))
+    worker.leave()
+    world.check()
 
 
 def test_too_many_words_close(world: World) -> None:

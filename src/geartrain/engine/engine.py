@@ -273,11 +273,11 @@ class Engine:
     def _created(self, peer: Peer, job: Job) -> None:
         """JOB_CREATED for a background job: once it is safe."""
         packet = handle_packet(_JOB_CREATED, job.handle)
-        if job.durable == MEMORY or job.durable == STORED:
+        journal = self.journal
+        if journal is None or journal.lazy or job.durable == MEMORY or job.durable == STORED:
             self.send(peer, packet)
         else:
-            assert self.journal is not None
-            self.journal.hold(peer, job, packet, self.now)
+            journal.hold(peer, job, packet, self.now)
 
     def _join(self, peer: Peer, job: Job, background: bool) -> None:
         """One more submission for a live job. Once any of them was in the background, it stays so."""

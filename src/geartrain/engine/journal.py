@@ -46,11 +46,16 @@ class Write:
 
 
 class Journal:
-    """The changes that are not handed to the committer yet."""
+    """The changes that are not handed to the committer yet.
 
-    __slots__ = ("_adds", "_attempts", "_dones", "_priorities", "_replies", "_serial", "_writing")
+    Args:
+        lazy: nobody waits for the store: it is written when the server stops (--store-queue-on-shutdown).
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_adds", "_attempts", "_dones", "_priorities", "_replies", "_serial", "_writing", "lazy")
+
+    def __init__(self, lazy: bool = False) -> None:
+        self.lazy: bool = lazy
         self._serial: int = 1
         self._adds: dict[Job, None] = {}
         self._dones: list[Key] = []

@@ -28,7 +28,7 @@ __all__ = ["JobServer", "handle_prefix"]
 logger = logging.getLogger("geartrain.server")
 
 _SWEEP_EVERY: Final = 1.0
-_STOP_WAIT: Final = 10.0
+_STOP_WAIT: Final = 30.0
 """Seconds that a stop waits for the store to take what was finished."""
 
 
@@ -50,6 +50,7 @@ class JobServer:
         self._store = store
         self._listeners: list[Listener] = []
         self._committer: Committer | None = None
+        self._eager: Committer | None = None  # the same, unless it shall write at the stop only
         self._replay: asyncio.Task[int] | None = None
         self._drain: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -88,7 +89,9 @@ class JobServer:
             config.allow_shutdown,
             self._shutdown_asked,
         )
-        self.engine = Engine(options, None if store is None else Journal(), time.time, about, first_number)
+        self.engine = Engine(
+            options, None if store is None else Journal(lazy=store.write_on_stop), time.time, about, first_number
+        )
         self._reactor = reactor_of(loop)
         self._hub = Hub(self.engine, self._reactor, config, server_context(config))
         self._reactor.at_turn(self._turn)
@@ -100,6 +103,7 @@ class JobServer:
             raise
         if store is not None:
             self._committer = Committer(self.engine, store, loop, config.store_wait, self._changed)
+            self._eager = None if store.write_on_stop else self._committer
             self._replay = asyncio.create_task(replay(self.engine, store, self._changed))
         self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep)
 
@@ -159,9 +163,8 @@ class JobServer:
         engine = self.engine
         if engine.unsettled:
             engine.settle()
-        committer = self._committer
-        if committer is not None:
-            committer.kick()
+        if self._eager is not None:
+            self._eager.kick()
         dirty = engine.dirty
         while dirty:  # a peer that is found broken changes others
             engine.dirty = []
