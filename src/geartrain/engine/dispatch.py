@@ -234,10 +234,10 @@ def _tell_large(engine: Engine, job: Job, command: int, data: bytes) -> None:
     if job.clients is not None:
         head = forward(command, job.handle, b"")
         head = head[:8] + (len(job.handle) + 1 + len(data)).to_bytes(4, "big") + head[12:]
-        engine.tell(job, head)
-        engine.tell(job, data)
-        if len(data) >= _LARGE:
-            for client in job.clients:
+        for client in job.clients:  # one after the other: a peer that submitted twice stands here twice
+            engine.send(client, head)
+            engine.send(client, data)
+            if len(data) >= _LARGE:
                 client.large = True
 
 
