@@ -57,6 +57,7 @@ class JobServer:
         self._timer_at = 0.0
         self._stopped = asyncio.Event()
         self._stopping = False
+        self.started = monotonic()
 
     # ---- start
 
