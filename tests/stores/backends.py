@@ -74,6 +74,10 @@ def _memcached(service: Service | None, folder: Path, name: str) -> Mapping[str,
     return {"libmemcached-servers": f"127.0.0.1:{service.port}", "libmemcached-prefix": f"{name}_"}
 
 
+def _tokyocabinet(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
+    return {"libtokyocabinet-file": str(folder / f"{name}.tch")}
+
+
 BACKENDS = {
     backend.name: backend
     for backend in [
@@ -83,6 +87,7 @@ BACKENDS = {
         Backend("MySQL", functools.partial(services.mariadb, "--max-allowed-packet=128M"), _mysql),
         Backend("redis", services.redis, _redis),
         Backend("libmemcached", services.memcached, _memcached, forgets=True, locks=False),
+        Backend("libtokyocabinet", None, _tokyocabinet),
     ]
 }
 
