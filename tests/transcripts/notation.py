@@ -219,9 +219,12 @@ _SERVER = re.compile(r"\((?P<what>[^)]*)\)")
 _ONLY = re.compile(r"only (?P<server>\w+), (?P<row>[\w-]+):")
 _OPTIONS = re.compile(r"options(?: of (?P<server>\w+))?: (?P<options>.+)")
 _WORDS = {
-    "": re.compile(r"(?P<action>wait) (?P<argument>[\d.]+) s|(?P<action2>signal) (?P<argument2>\w+)|(?P<action3>the server ends)"),
+    "": re.compile(
+        r"(?P<action>wait) (?P<argument>[\d.]+) s|(?P<action2>signal) (?P<argument2>\w+)|(?P<action3>the server ends)"
+    ),
     "peer": re.compile(
-        r"(?P<action>connect|close|half-close|closed|nothing|forgotten)|(?P<action2>silence) for (?P<argument2>[\d.]+) s"
+        r"(?P<action>connect|close|half-close|closed|nothing|forgotten)"
+        r"|(?P<action2>silence) for (?P<argument2>[\d.]+) s"
     ),
 }
 
@@ -325,6 +328,4 @@ def show(unit: bytes) -> str:
 
 def _show(data: bytes, bar: str) -> str:
     names = {0: "\\0", 9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\", 123: "\\{", 124: bar, 125: "\\}"}
-    return "".join(
-        names.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}") for byte in data
-    )
+    return "".join(names.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}") for byte in data)

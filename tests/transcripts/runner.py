@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from .notation import Line, Message, NotationError, Packet, Raw, Step, show
-
 from geartrain.protocol.commands import Command
+
+from .notation import Line, Message, NotationError, Packet, Raw, Step, show
 
 DEADLINE = 8.0
 """Seconds that a reply may take. Only a failing dialogue waits as long."""
@@ -110,7 +110,7 @@ class Peer:
         deadline = time.monotonic() + DEADLINE
         seen = len(self.inbox)
         while self.receive(deadline):
-            if self.ended:
+            if self.inbox[-1] == END:
                 return
             if self.inbox[-1] == answer:
                 self.inbox.pop()
@@ -268,6 +268,36 @@ class Player:
         self._empty(peer)
         peer.close()
         del self.peers[peer.name]
+        self._await_departure()
+
+    def _await_departure(self) -> None:
+        """Waits until the server has done all that a closed connection's end brings with it.
+
+        gearmand closes a socket in one thread and handles the departure in another, later; only then the connection
+        leaves the list of `workers`.
+        """
+        usable = (peer for peer in self.peers.values() if not peer.sent and peer.writable and not peer.stuck)
+        asking = next(usable, None)
+        extra = asking is None
+        try:
+            peer = asking or Peer("", self.server.port)
+        except ConnectionError:
+            return  # The server itself has ended.
+        deadline = time.monotonic() + DEADLINE
+        try:
+            while True:
+                before = len(peer.inbox)
+                peer.send(b"workers\n")
+                self._settle(peer)
+                lines = [unit for unit in peer.inbox[before:] if unit[:1] not in (END, b"\0")]
+                peer.inbox[before:] = [unit for unit in peer.inbox[before:] if unit[:1] in (END, b"\0")]
+                if len(lines) - 1 <= len(self.peers) + extra:
+                    return
+                if time.monotonic() > deadline:
+                    raise Deviation(f"  but the server still lists {len(lines) - 1} connections: {lines}")
+        finally:
+            if extra:
+                peer.socket.close()
 
     def _half_close(self, peer: Peer, _: Step) -> None:
         peer.socket.shutdown(socket.SHUT_WR)
