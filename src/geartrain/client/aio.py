@@ -82,11 +82,10 @@ class AsyncTask(BaseTask):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The data as it comes, and the result as the last piece. Raises as `result` does."""
         while not self.done:
+            await self._client._within(self._until(lambda: self._news), None, self)
             for chunk in self._take():
                 yield chunk
-            if not self.done:
-                await self._client._within(self._until(lambda: self._news), None, self)
-        for chunk in self._take():
+        for chunk in self._last():
             yield chunk
 
 

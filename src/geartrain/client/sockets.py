@@ -6,6 +6,7 @@ end here: all that can go wrong comes out as `ConnectionLost`. Must not know pac
 
 import contextlib
 import ipaddress
+import os
 import select
 import socket
 import ssl
@@ -239,6 +240,8 @@ def reason(error: Exception) -> str:
         return str(error) if error.args and error.errno is None and str(error) != "timed out" else "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate was refused: {error.verify_message}"
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # asyncio writes the address once more where the reason should be
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -71,9 +71,8 @@ class Task(BaseTask):
         """The data as it comes, and the result as the last piece. Raises as `result` does."""
         while not self.done:
             self._client._wait(_News(self), None, self)
-            if not self.done:
-                yield from self._take()
-        yield from self._take()
+            yield from self._take()
+        yield from self._last()
 
 
 class _Created:

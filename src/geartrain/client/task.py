@@ -257,15 +257,18 @@ class BaseTask:
         return final
 
     def _take(self) -> Iterator[bytes]:
-        """The chunks that came and nobody took yet; of a task that is done, its last part too."""
+        """The chunks that came and nobody took yet."""
         chunks = self._chunks
         while chunks:
             yield chunks.popleft()
-        if self.done:
-            if self.error is not None:
-                raise self.error
-            if self._final and not self.background:
-                yield self._final
+
+    def _last(self) -> Iterator[bytes]:
+        """What is left of a task that is done: chunks, and the result or the error."""
+        yield from self._take()
+        if self.error is not None:
+            raise self.error
+        if self._final and not self.background:
+            yield self._final
 
     @property
     def _news(self) -> bool:

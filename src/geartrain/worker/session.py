@@ -295,6 +295,7 @@ class WorkerSession:
         if self.state is State.GRABBING or self.state is State.OFFERED:
             self._slots.free += 1
         self.state = State.AWAKE
+        self.stopping = True  # a dead session must take no slot
         for job in self.jobs.values():
             job.lost = True
         self._out.clear()
