@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 from geartrain import AsyncClient, AsyncTask, AsyncWorker, Client, Worker
 
@@ -111,7 +111,7 @@ class Outside:
     def __iter__(self) -> Iterator[Any]:
         return self._world.iterate(self._inside.__aiter__())
 
-    def __enter__(self) -> "Outside":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,7 +154,7 @@ class Working:
     def close(self) -> None:
         self.call(self.worker.close)
 
-    def start(self) -> "Working":
+    def start(self) -> Self:
         self._thread = threading.Thread(target=self._run, name="a worker", daemon=True)
         self._thread.start()
         return self
@@ -176,7 +176,7 @@ class Working:
             raise self.problem
         return not self._thread.is_alive()
 
-    def __enter__(self) -> "Working":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
