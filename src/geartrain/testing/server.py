@@ -12,6 +12,8 @@ from geartrain.errors import GeartrainError
 from geartrain.server.config import Config
 from geartrain.server.loop import run
 from geartrain.server.server import JobServer
+from geartrain.stores import find
+from geartrain.stores.base import Store
 
 __all__ = ["Server"]
 
@@ -24,6 +26,8 @@ class Server:
 
     Args:
         sqlite: the file of a durable queue; without it the queue is in memory and gone with the server.
+        store: a durable queue of the test's own, for example a `geartrain.stores.memory.MemoryStore`, which can be
+            taken away and given back.
         settings: any field of `geartrain.server.config.Config`; by default the server listens on a free port of
             127.0.0.1 alone.
 
@@ -33,7 +37,10 @@ class Server:
         job_server: the `JobServer`; it lives in another thread.
     """
 
-    def __init__(self, *, sqlite: str | os.PathLike[str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, sqlite: str | os.PathLike[str] | None = None, store: Store | None = None, **settings: Any
+    ) -> None:
+        self._store = store
         settings.setdefault("listen", ("127.0.0.1:0",))
         if sqlite is not None:
             settings.setdefault("queue_type", "libsqlite3")
@@ -52,12 +59,13 @@ class Server:
         """
         if self._thread is not None:
             raise GeartrainError("this test server runs already")
+        find(self._settings.get("queue_type", "builtin"))  # imports in this thread: two must not compile at once
         started = threading.Event()
         problem: list[BaseException] = []
 
         async def serve() -> int:
             try:
-                self.job_server = server = JobServer(Config(**self._settings))
+                self.job_server = server = JobServer(Config(**self._settings), self._store)
                 await server.start()
             except BaseException as error:
                 problem.append(error)
@@ -93,7 +101,11 @@ class Server:
         thread, self._thread = self._thread, None
         if thread is None or self._loop is None:
             return
-        asyncio.run_coroutine_threadsafe(self.job_server.stop(), self._loop)
+        try:
+            asyncio.run_coroutine_threadsafe(self.job_server.stop(), self._loop)
+        except RuntimeError:  # it stopped by itself (`shutdown`), and its loop is closed
+            if thread.is_alive() and not self._loop.is_closed():
+                raise
         thread.join(_PATIENCE)
         if thread.is_alive():
             raise GeartrainError(f"the test server did not stop within {_PATIENCE:g} seconds")
