@@ -1,12 +1,13 @@
 """The servers and tools that the tests of the command line run with."""
 
-import importlib.util
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from .programs import Outcome, Running, Server, argv_of, missing, run, start_server
+from .programs import GEARTRAIN, Outcome, Running, Server, argv_of, run, start_server
+from .terminal import Terminal
 
 
 @pytest.fixture(scope="session", params=["debian", "geartrain"])
@@ -22,8 +23,6 @@ def gearmand() -> Iterator[Server]:
 
 
 def _served(kind: str) -> Iterator[Server]:
-    if kind == "geartrain" and importlib.util.find_spec("geartrain.cli.gearmand") is None:
-        missing("geartrain.cli.gearmand does not exist yet")
     server = start_server(kind)
     yield server
     server.program.kill()
@@ -76,3 +75,58 @@ def worker(server: Server, start: Callable[..., Running], function: str) -> Call
         return running
 
     return call
+
+
+@pytest.fixture
+def geartrain(server: Server) -> Callable[..., Outcome]:
+    """Runs a command of `geartrain` on the server."""
+
+    def call(command: str, *words: str, stdin: bytes = b"", **more: object) -> Outcome:
+        return run([*GEARTRAIN, command, "-s", server.address, *words], stdin, **more)  # type: ignore[arg-type]
+
+    return call
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Starts programs on terminals of their own, ended with the test."""
+    started: list[Terminal] = []
+
+    def call(argv: list[str], **more: object) -> Terminal:
+        started.append(Terminal(argv, **more))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield call
+    for program in started:
+        program.kill()
+
+
+@pytest.fixture
+def progressing(server: Server, start: Callable[..., Running], function: str, tmp_path: Path) -> Path:
+    """A worker that reports progress, warns and sends data, and what it waits for before it ends a job: a file."""
+    go = tmp_path / "go"
+    (tmp_path / "slow.py").write_text(
+        f"""
+import pathlib, time
+from geartrain import JobFailed, Worker
+
+worker = Worker({server.address!r})
+
+@worker.task({function!r})
+def slow(job):
+    job.send_status(1, 4)
+    job.send_warning(b"careful")
+    job.send_data(b"partly ")
+    while not pathlib.Path({str(go)!r}).exists():
+        time.sleep(0.02)
+    if job.workload == b"raise":
+        raise ValueError("no such colour")
+    if job.workload == b"fail":
+        raise JobFailed
+    job.send_status(4, 4)
+    return b"done"
+"""
+    )
+    start([*GEARTRAIN, "work", "slow:worker", "-q"], cwd=tmp_path)
+    server.wait_for_workers(function)
+    return go

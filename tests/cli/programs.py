@@ -20,6 +20,10 @@ PATIENCE = 20.0
 """Seconds after which something that should have come is called missing."""
 
 
+GEARTRAIN = [sys.executable, "-m", "geartrain.cli.geartrain"]
+"""How our own command is started."""
+
+
 class Outcome(NamedTuple):
     """How a program ended."""
 
@@ -69,10 +73,13 @@ def run(
     stdin: bytes = b"",
     *,
     env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
     timeout: float = PATIENCE,
 ) -> Outcome:
     """Runs a program to its end."""
-    done = subprocess.run(argv, input=stdin, capture_output=True, env=environment(env), timeout=timeout, check=False)
+    done = subprocess.run(
+        argv, input=stdin, capture_output=True, env=environment(env), cwd=cwd, timeout=timeout, check=False
+    )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
@@ -87,13 +94,16 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = PAT
 class Running:
     """A program that goes on while the test does other things."""
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | os.PathLike[str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment(env),
+            cwd=cwd,
             start_new_session=True,
         )
         self.out = bytearray()
@@ -157,6 +167,10 @@ class Server:
     def flags(self) -> list[str]:
         """How `gearman` and `gearadmin` are told of it."""
         return ["-h", "127.0.0.1", "-p", str(self.port)]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
     def ask(self, command: str) -> list[str]:
         """The lines of an answer that ends with a dot, without the dot."""

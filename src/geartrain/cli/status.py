@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import EXIT_STATUSES, Exit, describe, exit_for, guarded
+from geartrain.cli.parsers import add_command
 from geartrain.cli.terminal import Style, say, table
 from geartrain.client.address import Server
 from geartrain.client.admin import AdminClient
@@ -38,9 +39,7 @@ A job that the server does not know (it has ended, or never was) is exit status 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the command to `geartrain`."""
-    parser = subparsers.add_parser(
-        "status", help=HELP, description=HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = add_command(subparsers, "status", HELP, _EPILOG)
     parser.add_argument("handle", nargs="?", metavar="HANDLE", help="a job's handle")
     parser.add_argument("-u", "--unique", metavar="KEY", help="a job's unique key")
     parser.add_argument("--jobs", action="store_true", help="list every job, too")

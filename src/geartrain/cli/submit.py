@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import EXIT_STATUSES, Exit, exit_for, guarded
+from geartrain.cli.parsers import add_command
 from geartrain.cli.terminal import ProgressBar, say
 from geartrain.cli.times import moment, seconds
 from geartrain.errors import ConfigError, GeartrainError, JobError, JobException, RequestTimeout
@@ -36,9 +37,7 @@ exit status:
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the command to `geartrain`."""
-    parser = subparsers.add_parser(
-        "submit", help=HELP, description=HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = add_command(subparsers, "submit", HELP, _EPILOG)
     parser.add_argument("function", metavar="FUNCTION")
     parser.add_argument(
         "workload",

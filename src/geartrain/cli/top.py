@@ -18,6 +18,7 @@ from typing import Final
 
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import Exit, guarded
+from geartrain.cli.parsers import add_command
 from geartrain.cli.snapshot import Source, look_at
 from geartrain.cli.times import seconds
 from geartrain.errors import ConfigError
@@ -39,9 +40,7 @@ CHANGE/S is by how many jobs a second a function's jobs grow or shrink. Yellow: 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the command to `geartrain`."""
-    parser = subparsers.add_parser(
-        "top", help=HELP, description=HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = add_command(subparsers, "top", HELP, _EPILOG)
     parser.add_argument(
         "-i", "--interval", type=seconds, default=1.0, metavar="TIME", help="between two looks (default: 1s)"
     )

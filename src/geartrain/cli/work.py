@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import Exit, guarded
+from geartrain.cli.parsers import add_command
 from geartrain.cli.times import seconds
 from geartrain.errors import ConfigError
 
@@ -48,31 +49,10 @@ SIGTERM or Ctrl-C: no more jobs are taken, those that run are finished. A second
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Keeps what follows ``--`` apart: that is the command, with options of its own."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        words = list(sys.argv[1:] if args is None else args)
-        command: list[str] | None = None
-        if "--" in words:
-            end = words.index("--")
-            words, command = words[:end], words[end + 1 :]
-        known, rest = super().parse_known_args(words, namespace)
-        known.command_line = command
-        return known, rest
-
-
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the command to `geartrain`."""
-    # `subparsers.add_parser` makes parsers of the parent's class only, so this one is registered by hand.
-    parser = _Parser(
-        prog=_PROGRAM,
-        usage=f"{_PROGRAM} [options] FUNCTION ... -- COMMAND [ARGUMENT ...]\n       {_PROGRAM} [options] MODULE:OBJECT",
-        description=HELP,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    subparsers._name_parser_map["work"] = parser
+    usage = f"{_PROGRAM} [options] FUNCTION ... -- COMMAND [ARGUMENT ...]\n       {_PROGRAM} [options] MODULE:OBJECT"
+    parser = add_command(subparsers, "work", HELP, _EPILOG, usage=usage, splits=True)
     parser.add_argument(
         "targets", nargs="+", metavar="FUNCTION", help="functions that the command can do, or MODULE:OBJECT"
     )
@@ -89,7 +69,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--reload", action="store_true", help="start again when a .py file changes (for development)")
     parser.add_argument("-q", "--quiet", action="store_true", help="log warnings and errors only")
     add_server_options(parser)
-    parser.set_defaults(run=run, command_line=None)
+    parser.set_defaults(run=run)
     return parser
 
 
@@ -201,5 +181,7 @@ def _find(module_name: str, name: str) -> Any:
 
 
 def _hint(module: Any) -> str:
-    workers = [name for name, value in vars(module).items() if callable(getattr(value, "work_once", None))]
+    from geartrain.worker.base import BaseWorker
+
+    workers = [name for name, value in vars(module).items() if isinstance(value, BaseWorker)]
     return f"; did you mean {workers[0]}?" if workers else ""
