@@ -11,13 +11,14 @@ from typing import Final, NamedTuple
 
 from geartrain.errors import ConfigError
 
-__all__ = ["COMPATS", "LEVELS", "LOG_FORMATS", "LOOPS", "Address", "Config", "attempts", "parse_address"]
+__all__ = ["COMPATS", "DOORS", "LEVELS", "LOG_FORMATS", "LOOPS", "Address", "Config", "attempts", "parse_address"]
 
 MIB: Final = 1 << 20
 COMPATS: Final = ("2.0", "1.1")
 LEVELS: Final = ("FATAL", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG")
 LOG_FORMATS: Final = ("text", "json")
 LOOPS: Final = ("auto", "asyncio", "uvloop")
+DOORS: Final = ("open", "token", "off")
 MAX_PACKET_LIMIT: Final = (1 << 32) - 1
 """The length in a packet's header has 32 bits."""
 
@@ -139,8 +140,16 @@ class Config:
     """``auto``, ``asyncio`` or ``uvloop``."""
     http: bool = False
     http_host: str = ""
-    """Empty: the hosts of `listen`."""
+    """Addresses, with commas between. Empty: 127.0.0.1."""
     http_port: int = 8080
+    http_names: tuple[str, ...] = ()
+    """Further names under which HTTP is asked for. ``*``: any, which opens the door to DNS rebinding."""
+    http_origins: tuple[str, ...] = ()
+    """Other web pages' origins (``https://example.org``) that may call from the browser."""
+    http_read: str = "token"
+    """On other addresses than this machine's own: ``open``, ``token`` or ``off``."""
+    http_gateway: str = "open"
+    """As `http_read`, for calling functions."""
     http_token_file: str = ""
     file_descriptors: int = 0
     """0: as many as the system allows this user."""
@@ -169,6 +178,8 @@ class Config:
             ("loop", self.loop, LOOPS),
             ("verbose", self.verbose, LEVELS),
             ("log-format", self.log_format, LOG_FORMATS),
+            ("http-read", self.http_read, DOORS),
+            ("http-gateway", self.http_gateway, DOORS),
         ):
             if value not in values:
                 raise ConfigError(f"{name} cannot be {value!r}. It is one of {', '.join(values)}.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from geartrain.server.config import COMPATS, LEVELS, LOG_FORMATS, LOOPS
+from geartrain.server.config import COMPATS, DOORS, LEVELS, LOG_FORMATS, LOOPS
 
 __all__ = ["BY_LONG", "BY_SHORT", "CONVERTERS", "NEEDS_NO_VALUE", "OPTIONS", "Option"]
 
@@ -166,6 +166,7 @@ CONVERTERS: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType(
         "level": _choice(LEVELS, str.upper),
         "loop": _choice(LOOPS, str),
         "log-format": _choice(LOG_FORMATS, str),
+        "door": _choice(DOORS, str.lower),
         "protocol": _choice(("http", "none"), str),
     }
 )
@@ -247,8 +248,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
 
     Option(group=_HTTP, long="protocol", short="r", kind="protocol", field="protocol", help="http opens the HTTP gateway beside the Gearman port; none does not."),
     Option(group=_HTTP, long="http-port", kind="port", field="http_port", default="8080", help="The gateway's port."),
-    Option(group=_HTTP, long="http-host", field="http_host", since="ours", default="as --listen", help="The gateway's address."),
-    Option(group=_HTTP, long="http-token-file", field="http_token_file", since="ours", help="A file with the token that changing actions over HTTP need."),
+    Option(group=_HTTP, long="http-host", field="http_host", since="ours", default="127.0.0.1", help="The gateway's address; several with commas between. 0.0.0.0 opens it to other machines: see --http-token-file."),
+    Option(group=_HTTP, long="http-names", kind="list", field="http_names", since="ours", help="Further host names under which browsers and programs ask for the gateway. This machine's name and all numbers need not be given."),
+    Option(group=_HTTP, long="http-origins", kind="list", field="http_origins", since="ours", help="Other web sites whose pages may call from a browser, as https://example.org."),
+    Option(group=_HTTP, long="http-read", kind="door", field="http_read", since="ours", default="token", help="Who may read the API, the dashboard and the metrics from other machines: open (all), token or off."),
+    Option(group=_HTTP, long="http-gateway", kind="door", field="http_gateway", since="ours", default="open", help="Who may call functions over HTTP from other machines: open (all), token or off."),
+    Option(group=_HTTP, long="http-token-file", field="http_token_file", since="ours", help="A file with the token for changing actions over HTTP. Without one, $GEARMAND_HTTP_TOKEN has the token."),
 
     Option(group=_QUEUE, long="queue-type", short="q", field="queue_type", docker=True, default="builtin", help="Where background jobs are kept: builtin (in memory), libsqlite3, postgres, mysql, redis, libmemcached, libtokyocabinet."),
     Option(group=_QUEUE, long="store-wait", kind="seconds", field="store_wait", since="ours", default="10", help="Seconds that a submission may wait for a queue that is away, before it is answered QUEUE_ERROR."),

@@ -7,7 +7,6 @@ Knows nothing of what the server does in between, nor how the settings were read
 import asyncio
 import contextlib
 import gc
-import importlib
 import importlib.util
 import logging
 import os
@@ -35,14 +34,11 @@ logger = logging.getLogger("geartrain.server")
 Announce = Callable[[JobServer, "list[str]"], None]
 """Called once the server is ready, with the URLs of HTTP (none without it)."""
 
-_HTTP_MODULE: Final = "geartrain.http.serve"
 _HTTP_NEEDS: Final = ("starlette", "uvicorn", "httptools", "prometheus_client")
 
 
 def http_missing() -> str:
     """What HTTP lacks on this machine, as a sentence. Empty when it can run."""
-    if importlib.util.find_spec(_HTTP_MODULE) is None:
-        return "This version of geartrain comes without the HTTP gateway (-r http)."
     missing = [name for name in _HTTP_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         return f"The HTTP gateway (-r http) needs {', '.join(missing)}. Install it with: pip install 'geartrain[http]'"
@@ -141,15 +137,12 @@ def _logging(config: Config, program: str) -> Iterator[Logs]:
 def _run(config: Config, logs: Logs, launcher: daemon.Launcher | None, announce: Announce | None) -> int:
     async def main() -> int:
         server = JobServer(config)
-        http = None
         notifier = Notifier(os.environ)
         await server.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 _Signals(server, config, logs, notifier, tasks).install()
-                if config.http:
-                    http = await importlib.import_module(_HTTP_MODULE).start(server, config)
-                urls: list[str] = [] if http is None else list(http.addresses)
+                urls = server.http_addresses
                 logger.log(
                     NOTICE, "geartrain %s listens on %s with pid %d",
                     __version__, ", ".join([*server.addresses, *urls]), os.getpid(),
@@ -164,8 +157,6 @@ def _run(config: Config, logs: Logs, launcher: daemon.Launcher | None, announce:
                 await server.wait_closed()
                 pulse.cancel()
         finally:
-            if http is not None:
-                await http.close()
             await server.stop()
         logger.log(NOTICE, "stopped")
         return 0

@@ -4,11 +4,12 @@ Owns the life of a server. Knows nothing of command lines, daemons and signals (
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import time
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import geartrain
 from geartrain.engine.engine import About, Engine, EngineOptions
@@ -22,6 +23,10 @@ from geartrain.server.replay import replay
 from geartrain.server.tls import server_context
 from geartrain.stores import find
 from geartrain.stores.base import Store
+
+if TYPE_CHECKING:
+    from geartrain.http.serve import HttpServer
+    from geartrain.server.loop import Reactor
 
 __all__ = ["JobServer", "handle_prefix"]
 
@@ -57,6 +62,7 @@ class JobServer:
         self._timer_at = 0.0
         self._stopped = asyncio.Event()
         self._stopping = False
+        self._http: HttpServer | None = None
         self.started = monotonic()
 
     # ---- start
@@ -98,14 +104,18 @@ class JobServer:
         self._reactor.at_turn(self._turn)
         try:
             self._listen()
+            if config.http:
+                self._http = self._start_http()
         except BaseException:
+            self._close_ports()
+            self._reactor.at_turn(None)
             if store is not None:
                 store.close()
             raise
         if store is not None:
-            self._committer = Committer(self.engine, store, loop, config.store_wait, self._changed)
+            self._committer = Committer(self.engine, store, loop, config.store_wait, self.changed)
             self._eager = None if store.write_on_stop else self._committer
-            self._replay = asyncio.create_task(replay(self.engine, store, self._changed))
+            self._replay = asyncio.create_task(replay(self.engine, store, self.changed))
         self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep)
 
     async def _open(self, store: Store) -> int:
@@ -132,6 +142,27 @@ class JobServer:
         except BaseException:
             self._close_ports()
             raise
+
+    def _start_http(self) -> "HttpServer":
+        """HTTP is an extra, and this ring knows nothing of it but its name."""
+        try:
+            module = importlib.import_module("geartrain.http.serve")
+        except ImportError as error:
+            raise ConfigError(
+                f"HTTP needs the package {error.name}. Install it with: pip install 'geartrain[http]'"
+            ) from error
+        http: HttpServer = module.start(self)
+        return http
+
+    @property
+    def reactor(self) -> "Reactor":
+        """What watches the server's sockets on this loop."""
+        return self._reactor
+
+    @property
+    def http_addresses(self) -> list[str]:
+        """The URLs of HTTP, empty without it."""
+        return [] if self._http is None else self._http.addresses
 
     @property
     def addresses(self) -> list[str]:
@@ -186,9 +217,9 @@ class JobServer:
     def _tick(self) -> None:
         self._timer = None
         self.engine.tick(monotonic())
-        self._changed()
+        self.changed()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
         """The engine was changed outside of a watched socket: has the turn's end come."""
         if isinstance(self._reactor, LoopReactor):
             self._reactor.wake()
@@ -205,6 +236,8 @@ class JobServer:
             self._hub.tls = server_context(self.config)
         except ConfigError as error:
             logger.error("the old certificate stays in use: %s", error)
+        if self._http is not None:
+            self._http.reload()
 
     def _shutdown_asked(self, graceful: bool) -> None:
         """`shutdown` of the text protocol."""
@@ -250,6 +283,8 @@ class JobServer:
         if self._committer is not None and not await self._committer.close(_STOP_WAIT):
             logger.error("the store did not take all changes in %g s: finished jobs may run again", _STOP_WAIT)
         self._turn()
+        if self._http is not None:
+            await self._http.close()
         self._reactor.at_turn(None)
         self._hub.close_all()
         if self._timer is not None:

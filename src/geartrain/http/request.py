@@ -1,0 +1,94 @@
+"""Request: one HTTP request, whole.
+
+Owns what its target and headers mean: the path, the function it names, what stays open after it.
+Knows neither who may ask nor what is answered.
+"""
+
+from typing import Final
+from urllib.parse import unquote_to_bytes, urlsplit
+
+__all__ = ["OURS", "Request"]
+
+OURS: Final = b"_gearman"
+"""Everything under this name is the server's own: no function's name is taken away."""
+_READS: Final = (b"GET", b"HEAD")
+
+
+class Request:
+    """One request.
+
+    Attributes:
+        method: in upper case, as it came.
+        target: as it came.
+        version: ``1.0`` or ``1.1``.
+        fields: the headers by their names in lower case. Of one that came twice, the last.
+        headers: as they came, in order.
+        keep_alive: whether the connection stays open for another.
+        body: without its chunks' heads.
+        path: of the target, undecoded.
+        query: of the target, undecoded; None where there is no question mark.
+        function: the path without its leading slashes, percent-decoded. Empty for ``/``.
+    """
+
+    __slots__ = (
+        "body",
+        "fields",
+        "function",
+        "headers",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "target",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        version: str,
+        headers: list[tuple[bytes, bytes]],
+        fields: dict[bytes, bytes],
+        keep_alive: bool,
+    ) -> None:
+        self.method: bytes = method
+        self.target: bytes = target
+        self.version: str = version
+        self.headers: list[tuple[bytes, bytes]] = headers
+        self.fields: dict[bytes, bytes] = fields
+        self.keep_alive: bool = keep_alive
+        self.body: bytes = b""
+        if target[:1] != b"/":
+            target = _origin_form(target)
+        path, mark, query = target.partition(b"?")
+        self.path: bytes = path
+        self.query: bytes | None = query if mark else None
+        name = path.lstrip(b"/")
+        self.function: bytes = unquote_to_bytes(name) if b"%" in name else name
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is for the server itself: the API, the dashboard, the metrics."""
+        name = self.function
+        if name.startswith(OURS) and name[len(OURS) :][:1] in (b"", b"/"):
+            return True
+        return self.method in _READS and name in (b"", b"metrics")
+
+    @property
+    def head_only(self) -> bool:
+        return self.method == b"HEAD"
+
+    def accepts(self, kind: bytes) -> bool:
+        """Whether the client asked for that media type by its name."""
+        return kind in self.fields.get(b"accept", b"").lower()
+
+
+def _origin_form(target: bytes) -> bytes:
+    """Proxies get ``http://host/path``; servers must understand it too (RFC 9112, 3.2.2)."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return b"/"
+    path = parts.path or b"/"
+    return b"%b?%b" % (path, parts.query) if parts.query else path
