@@ -82,6 +82,15 @@ class TestLimits:
             raise_descriptors(1 << 40)
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
+    def test_a_core_file_may_be_as_large_as_the_system_allows(self) -> None:
+        done = in_a_process(
+            "hard = resource.getrlimit(resource.RLIMIT_CORE)[1]\n"
+            "resource.setrlimit(resource.RLIMIT_CORE, (0, hard))\n"
+            "allow_core()\n"
+            "assert resource.getrlimit(resource.RLIMIT_CORE) == (hard, hard)"
+        )
+        assert done.returncode == 0, done.stderr
+
 
 class TestUser:
     def test_an_unknown_user(self) -> None:
