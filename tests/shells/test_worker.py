@@ -301,7 +301,7 @@ def test_work_once_runs_one_job(world: World, address: str, function: str) -> No
             client.do_background(function, b"%d" % n)
         assert worker.work_once(timeout=PATIENCE) is True
         assert ran == [b"0"]
-        wait_until(lambda: [s for s in admin.status() if s.function == function][0][1:3] == (2, 0), "one job's end")
+        wait_until(lambda: next(s for s in admin.status() if s.function == function)[1:3] == (2, 0), "one job's end")
         assert worker.work_once() is True
         assert worker.work_once(timeout=PATIENCE) is True
         assert ran == [b"0", b"1", b"2"]
@@ -316,7 +316,7 @@ def test_work_once_takes_one_job_whatever_the_concurrency(world: World, address:
         for _ in range(4):
             client.do_background(function)
         assert worker.work_once(timeout=PATIENCE)
-        wait_until(lambda: [s for s in admin.status() if s.function == function][0][1:3] == (3, 0), "one job's end")
+        wait_until(lambda: next(s for s in admin.status() if s.function == function)[1:3] == (3, 0), "one job's end")
     worker.close()
 
 

@@ -209,7 +209,7 @@ def test_what_is_not_for_workers_is_refused() -> None:
 
 
 def test_errors_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    session, server = made()
+    _session, server = made()
     server.hear()
     server.say(response(C.NO_JOB), response(C.ERROR, b"JOB_NOT_FOUND", b"Job given in work result not found"))
     assert "server reported: JOB_NOT_FOUND: Job given in work result not found" in caplog.text

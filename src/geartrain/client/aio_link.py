@@ -21,10 +21,14 @@ from geartrain.client.task import BaseTask, Pending
 from geartrain.errors import ConnectionLost, NoServersAvailable, RemoteProtocolError
 from geartrain.protocol.commands import Command
 
-__all__ = ["AioLink", "AsyncPending", "Linker", "open_link"]
+__all__ = ["WRITE", "AioLink", "AsyncPending", "Linker", "open_link"]
 
 _SILENCE: Final = 0.1
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
+
+
+WRITE: Final = 256 * 1024
+"""Bytes per write: what the transport has been given counts as sent, though it may only keep it."""
 
 
 class AsyncPending(Pending):
@@ -50,8 +54,7 @@ class AioLink(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self.paused = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._buffer = bytearray(CHUNK)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(bytearray(CHUNK))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -59,8 +62,8 @@ class AioLink(asyncio.BufferedProtocol):
         if sock is not None and not self.server.path:
             tune(sock)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view  # no bytearray: asyncio's TLS slices it, and would read into the copy
 
     def buffer_updated(self, nbytes: int) -> None:
         try:
@@ -158,9 +161,10 @@ class ClientLink(AioLink):
         transport, session = self.transport, self.session
         if transport is None or self.over:
             return
-        while not self.paused and (data := session.pending()):
-            transport.write(data)
-            session.sent(len(data))
+        while not (self.paused or transport.is_closing()) and (data := session.pending()):
+            piece = data if len(data) <= WRITE else memoryview(data)[:WRITE]
+            transport.write(piece)
+            session.sent(len(piece))
 
     def flush_soon(self) -> None:
         """One write for all that is submitted in this turn of the loop."""

@@ -36,12 +36,13 @@ class Awaited(Protocol):
 class Link:
     """One connection: socket and session."""
 
-    __slots__ = ("session", "transport", "used")
+    __slots__ = ("blocked", "session", "transport", "used")
 
     def __init__(self, transport: Transport, session: ClientSession) -> None:
         self.transport = transport
         self.session = session
         self.used = monotonic()
+        self.blocked = False  # there is more to write than the system took
 
 
 class Driver:
@@ -121,29 +122,34 @@ class Driver:
         while data := session.pending():
             count = transport.send(data)
             if not count:
+                link.blocked = True
                 return False
             session.sent(count)
+        link.blocked = False
         return True
 
     def _flush(self, link: Link) -> None:
         """Writes the rest, and reads meanwhile: a server whose answers nobody takes may stop listening."""
         me = get_ident()
-        while True:
+        while link.blocked:
             with self._cond:
-                if self._link is not link:
+                if self._reader in (None, me):
+                    self._read(link, None, me)
+                elif self._link is link:
+                    self._try_to_write(link)
+                if self._link is None:
                     return
-                try:
-                    if self._write(link):
-                        return
-                except ConnectionLost as error:
-                    self._lose(link, str(error))
-                    return
-                reads = self._reader in (None, me)
-            link.transport.wait(1.0, read=reads, write=True)
-            if reads:
-                with self._cond:
-                    if self._link is link and self._reader in (None, me):
-                        self._read(link, 0.0, me)
+                if self._link is not link:  # what did not leave is in the next one now
+                    link = self._link
+                    continue
+            if link.blocked:
+                link.transport.wait(1.0, read=False, write=True)
+
+    def _try_to_write(self, link: Link) -> None:
+        try:
+            self._write(link)
+        except ConnectionLost as error:
+            self._lose(link, str(error))
 
     # Waiting.
 
@@ -178,6 +184,9 @@ class Driver:
         before, self._reader = self._reader, me
         cond.release()
         try:
+            if link.blocked:
+                link.transport.wait(timeout, write=True)
+                timeout = 0.0
             data = link.transport.recv(timeout)
         except ConnectionLost as error:
             data, cause = b"", str(error)
@@ -191,6 +200,8 @@ class Driver:
         cond.acquire()
         self._reader = before
         try:
+            if link.blocked and data != b"":
+                self._try_to_write(link)
             if data:
                 link.session.receive(data)
                 link.used = monotonic()

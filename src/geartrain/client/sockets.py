@@ -164,9 +164,7 @@ def connect(server: Server, context: ssl.SSLContext | None, timeout: float) -> T
         except BaseException:
             sock.close()
             raise
-    except ValueError as error:  # ssl: a host name that no certificate can be for
-        raise ConnectionLost(f"{server}: {error}") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a host name that no certificate can be for
         raise ConnectionLost(f"{server}: {reason(error)}") from error
 
 
@@ -218,7 +216,7 @@ def _look_up(server: Server, deadline: float) -> list[tuple[int, int, int, str, 
     thread.start()
     thread.join(max(0.001, deadline - monotonic()))
     if not answer:
-        raise TimeoutError("the name could not be looked up in time")
+        raise OSError("the name could not be looked up in time")
     if isinstance(answer[0], Exception):
         raise OSError(f"the name cannot be looked up: {reason(answer[0])}")
     return answer[0]  # type: ignore[return-value]
@@ -237,7 +235,7 @@ def tune(sock: socket.socket) -> socket.socket:
 def reason(error: Exception) -> str:
     """An exception's reason in words."""
     if isinstance(error, TimeoutError):
-        return str(error) if error.args and error.errno is None and str(error) != "timed out" else "no answer in time"
+        return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate was refused: {error.verify_message}"
     if isinstance(error, ConnectionError) and error.errno:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from geartrain.client.address import Server
-from geartrain.client.aio_link import AioLink, open_link
+from geartrain.client.aio_link import WRITE, AioLink, open_link
 from geartrain.client.pool import Pool
 from geartrain.errors import ConnectionLost
 from geartrain.worker.session import WorkerSession
@@ -48,9 +48,10 @@ class WorkerLink(AioLink):
         transport, session = self.transport, self.session
         if transport is None or self.cause:
             return
-        while not self.paused and (data := session.pending()):
-            transport.write(data)
-            session.sent(len(data))
+        while not (self.paused or transport.is_closing()) and (data := session.pending()):
+            piece = data if len(data) <= WRITE else memoryview(data)[:WRITE]
+            transport.write(piece)
+            session.sent(len(piece))
         if not self.paused and self._drained:
             self._wake_senders()
 
@@ -140,7 +141,6 @@ class AioLinks:
                     complained = True
                     logger.warning("no connection to %s; trying again, next in %.1f s", error, at - monotonic())
                 continue
-            self._pool.succeeded(server)
             complained = False
             link.begin(self._new_session(server))
             self.links[server] = link

@@ -205,8 +205,13 @@ class BaseWorker(ABC):
         )
 
     def _note_loss(self, server: Server, session: WorkerSession) -> None:
-        """A server that hangs up before it answers anything may be one that cannot bear ALL_YOURS."""
-        if not session.answered:
+        """Learns from a connection's end: only one that answered counts as a success, so that the waits grow.
+
+        A server that hangs up before it answers anything may be one that cannot bear ALL_YOURS.
+        """
+        if session.answered:
+            self.pool.succeeded(server)
+        else:
             self._without_all_yours ^= {server}
 
     # How a task ends.

@@ -167,7 +167,6 @@ class Links:
             logger.warning("no connection to %s; trying again, next in %.1f s", problem, at - monotonic())
 
     def _joined(self, server: Server, transport: Transport) -> None:
-        self._pool.succeeded(server)
         self._complained.discard(server)
         with self.lock:
             link = Link(server, transport, self._new_session(server))
