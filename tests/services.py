@@ -126,10 +126,17 @@ class Service:
 
     def freeze(self) -> None:
         """Keeps its connections open and answers nothing."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        """PostgreSQL has a process for each connection, with a process group of its own."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for pid in (self.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def _die_with_parent() -> None:
@@ -138,7 +145,10 @@ def _die_with_parent() -> None:
 
 @contextlib.contextmanager
 def _service(
-    argv: Callable[[int, Path], Sequence[str]], user: str | None = None, setup: Callable[[Path], None] | None = None
+    argv: Callable[[int, Path], Sequence[str]],
+    user: str | None = None,
+    setup: Callable[[Path], None] | None = None,
+    ready: Callable[[int], bool] = _answers,
 ) -> Iterator[Service]:
     folder = Path(tempfile.mkdtemp(prefix="geartrain-test-"))
     try:
@@ -150,6 +160,7 @@ def _service(
             setup(folder)
         port = free_port()
         service = Service(argv(port, folder), port, folder, user)
+        service.ready = lambda: ready(port)
         try:
             service.start()
             yield service
@@ -173,6 +184,7 @@ def postgres() -> Iterator[Service]:
     folders = sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)
     initdb = program("initdb", "postgresql", *folders)
     server = program("postgres", "postgresql", *folders)
+    check = program("pg_isready", "postgresql", *folders)
 
     def setup(folder: Path) -> None:
         argv = [initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
@@ -181,7 +193,10 @@ def postgres() -> Iterator[Service]:
     def argv(port: int, folder: Path) -> list[str]:
         return [server, "-D", str(folder / "data"), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"]
 
-    with _service(argv, "postgres", setup) as service:
+    def ready(port: int) -> bool:
+        return subprocess.run([check, "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode == 0
+
+    with _service(argv, "postgres", setup, ready) as service:
         yield service
 
 

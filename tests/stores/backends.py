@@ -31,6 +31,7 @@ class Backend:
         forgets: the queue is gone with its server.
         locks: it can tell that another server uses the queue.
         keeps_object: the queue is in the store object itself.
+        gearmand: the queue type of Debian's gearmand, which has the same options; empty where it has none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Backend:
     forgets: bool = False
     locks: bool = True
     keeps_object: bool = False
+    gearmand: str = ""
 
 
 def _sqlite(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
@@ -82,11 +84,19 @@ BACKENDS = {
     backend.name: backend
     for backend in [
         Backend("builtin", None, lambda *_: {}, locks=False, keeps_object=True),
-        Backend("libsqlite3", None, _sqlite),
-        Backend("Postgres", services.postgres, _postgres),
-        Backend("MySQL", functools.partial(services.mariadb, "--max-allowed-packet=128M"), _mysql),
-        Backend("redis", services.redis, _redis),
-        Backend("libmemcached", services.memcached, _memcached, forgets=True, locks=False),
+        Backend("libsqlite3", None, _sqlite, gearmand="libsqlite3"),
+        Backend("Postgres", services.postgres, _postgres, gearmand="Postgres"),
+        Backend("MySQL", functools.partial(services.mariadb, "--max-allowed-packet=128M"), _mysql, gearmand="MySQL"),
+        Backend("redis", services.redis, _redis, gearmand="redis"),
+        # gearmand's library asks for keys in an old way, which finds all of them only without the "modern" lists.
+        Backend(
+            "libmemcached",
+            functools.partial(services.memcached, "-o", "no_modern,lru_crawler"),
+            _memcached,
+            forgets=True,
+            locks=False,
+            gearmand="libmemcached",
+        ),
         Backend("libtokyocabinet", None, _tokyocabinet),
     ]
 }
@@ -108,6 +118,13 @@ class Queue:
         store = find(self.backend.name).from_options(self.options, prefix)
         self._kept = store if self.backend.keeps_object else None
         return store
+
+    @contextlib.contextmanager
+    def gearmand(self) -> Iterator[Service]:
+        """Debian's gearmand on this queue."""
+        arguments = [f"--{name}={value}" for name, value in self.options.items()]
+        with services.gearmand("-q", self.backend.gearmand, *arguments) as server:
+            yield server
 
     @contextlib.contextmanager
     def store(self, prefix: bytes = PREFIX) -> Iterator[Store]:

@@ -2,13 +2,14 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
-from geartrain.errors import StoreLocked
+from geartrain.errors import StoreLocked, StoreUnavailable
 from geartrain.stores.base import Batch, Key, Store, StoredJob
 
+from ..services import wait_until
 from .backends import PREFIX, Queue
 
 EVERY_BYTE = bytes(range(256))
@@ -26,6 +27,19 @@ def add(store: Store, *jobs: StoredJob) -> None:
 
 def done(store: Store, *jobs: StoredJob) -> None:
     store.apply(Batch(dones=[job.key for job in jobs]))
+
+
+def eventually(action: Callable[..., None], *arguments: object) -> None:
+    """Tries until the store is available again, as the server does."""
+
+    def succeeded() -> bool:
+        try:
+            action(*arguments)
+        except StoreUnavailable:
+            return False
+        return True
+
+    wait_until(succeeded, "the store is available again", 60)
 
 
 def by_number(jobs: Iterable[StoredJob]) -> list[StoredJob]:

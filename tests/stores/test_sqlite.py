@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from geartrain.stores.sqlite import SqliteStore
 
 from .. import services
 from . import gear
-from .test_contract import add, by_number, done, job
+from .test_contract import add, by_number, done, eventually, job
 
 OLD_TABLE = """CREATE TABLE gearman_queue (unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB,
                when_to_run INTEGER, PRIMARY KEY (unique_key, function_name))"""
@@ -43,19 +43,6 @@ def sql(path: str, statement: str, *values: object) -> list[tuple[object, ...]]:
             return db.execute(statement, values).fetchall()
     finally:
         db.close()
-
-
-def eventually(action: Callable[..., None], *arguments: object) -> None:
-    """Tries until the store is available again, as the server does."""
-
-    def succeeded() -> bool:
-        try:
-            action(*arguments)
-        except StoreUnavailable:
-            return False
-        return True
-
-    services.wait_until(succeeded, "the store is available again")
 
 
 # -- gearmand's file
@@ -314,22 +301,10 @@ def test_a_locked_file_is_unavailable_until_it_is_free(path: str) -> None:
 # -- disks
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], capture_output=True).returncode:
-        pytest.skip("a file system can be mounted by root only")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_a_full_disk_is_unavailable_until_there_is_room(small_disk: Path) -> None:
-    store = store_of(str(small_disk / "queue.db"))
-    filler = small_disk / "filler"
+def test_a_full_disk_is_unavailable_until_there_is_room(small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("2m")
+    store = store_of(str(disk / "queue.db"))
+    filler = disk / "filler"
     stored: list[StoredJob] = []
     with open(filler, "wb") as file:
         file.write(bytes(1_200_000))
@@ -353,14 +328,15 @@ def test_a_full_disk_is_unavailable_until_there_is_room(small_disk: Path) -> Non
     store.close()
 
 
-def test_a_disk_that_is_full_at_the_start(small_disk: Path) -> None:
-    with open(small_disk / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+def test_a_disk_that_is_full_at_the_start(small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("2m")
+    with open(disk / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(100_000))
-    store = SqliteStore(str(small_disk / "queue.db"))
+    store = SqliteStore(str(disk / "queue.db"))
     with pytest.raises(StoreUnavailable):
         store.open()
-    (small_disk / "filler").unlink()
+    (disk / "filler").unlink()
     assert store.open() == 1
     store.close()
 

@@ -14,6 +14,7 @@ stands a card of ours for each job, with all that the key and value cannot say:
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -86,6 +87,9 @@ class MemcachedStore:
         self._drop()
         try:
             self._open()
+        except StoreError:
+            self._drop()
+            raise
         except (OSError, MemcachedError) as exc:
             self._drop()
             raise self._translate(exc) from exc
@@ -94,6 +98,10 @@ class MemcachedStore:
     def _open(self) -> None:
         for host, port in self._servers:
             self._wires.append(Wire(host, port))
+        for wire in self._wires:
+            version = wire.stats().get(b"version", b"").decode("ascii", "replace")
+            if _version(version) < (1, 6, 9):
+                raise StoreError(f"{self}: version {version} cannot name all its keys. Version 1.6.9 or later can.")
         settings = [wire.stats(b"settings") for wire in self._wires]
         # The item's own header and key count against the limit.
         self._most_value = min(int(one.get(b"item_size_max", b"1048576")) for one in settings) - 1024
@@ -121,8 +129,9 @@ class MemcachedStore:
         half written. Returns the next number."""
         numbers, parts, theirs = self._all_keys(all_of_them=True)
         next_number = max(next_number, max(numbers, default=0) + 1)
-        gone: list[bytes] = []
+        gone: dict[bytes, bytes] = {}
         used: set[bytes] = set()
+        taken: set[bytes] = set()
         for portion in _portions(sorted(numbers, reverse=True)):  # of two cards for one key the newer is right
             for number, card in self._cards(portion).items():
                 key = card.get("key")
@@ -130,9 +139,12 @@ class MemcachedStore:
                     used.update(self._parts(number, card["parts"]))
                 elif _raw(key) in theirs:
                     theirs.discard(_raw(key))
+                    taken.add(_raw(key))
                 else:
-                    gone.append(b"%b%d" % (self._base, number))
-        self._delete([*gone, *(parts - used)])
+                    gone[b"%b%d" % (self._base, number)] = _raw(key)
+        self._delete(list(parts - used))
+        there = self._get(gone.values())
+        self._delete([card for card, key in gone.items() if key not in there or key in taken])
         cards = []
         for key in sorted(theirs):
             split = self._names.split(key)
@@ -225,7 +237,7 @@ class MemcachedStore:
                 self._open()
                 log.warning("%s: connected again", self)
             self._write(batch)
-        except (OSError, MemcachedError) as exc:
+        except (OSError, MemcachedError, StoreError) as exc:
             self._drop()
             raise self._translate(exc) from exc
 
@@ -346,7 +358,7 @@ class MemcachedStore:
         self._wires = []
 
     def _translate(self, exc: Exception) -> StoreError:
-        return StoreUnavailable(f"{self}: {exc}.")
+        return StoreUnavailable(str(exc) if isinstance(exc, StoreError) else f"{self}: {exc}.")
 
 
 def _servers(text: str) -> list[tuple[str, int]]:
@@ -359,6 +371,10 @@ def _servers(text: str) -> list[tuple[str, int]]:
             raise ConfigError(f"--libmemcached-servers: {part} is not of the form host:port.")
         found.append((host.strip("[]"), int(port)))
     return found
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
 def _is_key(key: bytes) -> bool:

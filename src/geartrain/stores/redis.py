@@ -77,6 +77,7 @@ class RedisStore:
 
         self._driver = redis
         self._where = where
+        self._connection_class = redis.UnixDomainSocketConnection if "path" in where else redis.Connection
         self._prefix = prefix
         self._keys = KeyNames(prefix + b"-", functions)
         base = b"geartrain:%b:" % prefix
@@ -104,16 +105,17 @@ class RedisStore:
             "password": secret(options, "redis-password", "REDIS_PASSWORD") or None,
         }
         if options.get("redis-socket"):
-            where["unix_socket_path"] = options["redis-socket"]
+            where["path"] = options["redis-socket"]
         else:
             where["host"] = options.get("redis-server") or "localhost"
             where["port"] = number(options, "redis-port", 6379)
+            where["socket_keepalive"] = True
         prefix = options.get("redis-prefix", "_gear_").encode()
         return cls(where, prefix, handle_prefix, functions_option(options, "redis-functions"))
 
     def __str__(self) -> str:
         where = self._where
-        place = where.get("unix_socket_path") or f"{where['host']}:{where['port']}"
+        place = where.get("path") or f"{where['host']}:{where['port']}"
         return f"Redis at {place}, keys {self._prefix.decode('utf-8', 'replace')}*"
 
     @property
@@ -141,10 +143,22 @@ class RedisStore:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        return self._driver.Redis(
-            **self._where, retry=Retry(NoBackoff(), 0), socket_connect_timeout=_CONNECT_SECONDS,
-            socket_timeout=_ANSWER_SECONDS, socket_keepalive=True, single_connection_client=True,
+        connected = False
+
+        def once(connection: Any) -> None:
+            """The driver would connect again in silence, and the lock would be lost."""
+            nonlocal connected
+            if connected:
+                raise self._driver.ConnectionError("the connection was lost")
+            connection.on_connect()
+            connected = True
+
+        # One connection for commands and transactions alike: it is the one that has the lock.
+        pool = self._driver.ConnectionPool(
+            connection_class=self._connection_class, max_connections=1, **self._where, redis_connect_func=once,
+            retry=Retry(NoBackoff(), 0), socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_ANSWER_SECONDS,
         )  # fmt: skip
+        return self._driver.Redis.from_pool(pool)
 
     def _open(self) -> None:
         db = self._db = self._connect()
