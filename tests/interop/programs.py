@@ -33,6 +33,8 @@ PACKAGES = {
     "perl": "perl libgearman-client-perl",
     "node": "nodejs",
     "npm": "npm",
+    "openssl": "openssl",
+    "socat": "socat",
 }
 
 

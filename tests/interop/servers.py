@@ -93,6 +93,13 @@ class Server:
         """Returns when so many jobs of the function wait or run."""
         wait_until(lambda: self.function(function).total == count, f"{count} jobs of {function}")
 
+    def clients_of(self, unique: bytes) -> int:
+        """How many clients wait for a job: GET_STATUS_UNIQUE (41) tells, no library does."""
+        with self.connection() as connection, connection.makefile("rb") as stream:
+            connection.sendall(b"\0REQ" + (41).to_bytes(4, "big") + len(unique).to_bytes(4, "big") + unique)
+            header = stream.read(12)
+            return int(stream.read(int.from_bytes(header[8:], "big")).split(b"\0")[5])
+
     def stop(self) -> None:
         self.process.stop()
 

@@ -151,18 +151,9 @@ class TestUnique:
         worker("gate")
         clients = [spawn([compiled("call"), "-u", "k", server.address, "gate", gate.path]) for _ in range(2)]
         server.wait_for_running("gate")
-        # The status by unique counts the clients; the library does not show the count, the wire does.
-        wait_until(lambda: _clients_of(server, b"k") == 2, "two clients at the job")
+        wait_until(lambda: server.clients_of(b"k") == 2, "two clients at the job")
         gate.open("for both")
         assert [client.finish().lines for client in clients] == [["SUCCESS for both"]] * 2
-
-
-def _clients_of(server: Server, unique: bytes) -> int:
-    """Asks GET_STATUS_UNIQUE (41) on the wire for the number of clients that wait for a job."""
-    with server.connection() as connection, connection.makefile("rb") as stream:
-        connection.sendall(b"\0REQ" + (41).to_bytes(4, "big") + len(unique).to_bytes(4, "big") + unique)
-        header = stream.read(12)
-        return int(stream.read(int.from_bytes(header[8:], "big")).split(b"\0")[5])
 
 
 class TestTasks:

@@ -110,7 +110,7 @@ class TestClient:
         worker("gate")
         clients = [spawn([*script("call", "-u", "key"), "gate", gate.path]) for _ in range(2)]
         server.wait_for_running("gate")
-        wait_until(lambda: len(server.ask("workers")) == 4, "both clients")  # they, the worker, and we
+        wait_until(lambda: server.clients_of(b"key") == 2, "two clients at the job")
         gate.open("for both")
         for client in clients:
             assert client.finish().lines[-1] == "RESULT for both"

@@ -5,6 +5,9 @@
 #   -x asks for exceptions   -r tries so often again
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Guest;
 use Gearman::Client;
 use Getopt::Std;
 
@@ -13,7 +16,7 @@ getopts('k:u:t:p:r:x', \%option) or exit 2;
 my ($servers, $function, $workload) = @ARGV;
 
 my $client = Gearman::Client->new(
-    job_servers => [split /,/, $servers],
+    job_servers => [Guest::servers($servers)],
     exceptions  => $option{x} ? 1 : 0,
     $option{p} ? (prefix => $option{p}) : (),
 );

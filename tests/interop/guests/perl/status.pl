@@ -3,10 +3,13 @@
 # status.pl SERVERS               the functions of the server, as get_job_server_status reads them
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Guest;
 use Gearman::Client;
 
 my ($servers, $handle) = @ARGV;
-my $client = Gearman::Client->new(job_servers => [split /,/, $servers]);
+my $client = Gearman::Client->new(job_servers => [Guest::servers($servers)]);
 if (defined $handle) {
     my $status = $client->get_status($handle) or die "no status\n";
     printf "known=%d running=%d %s\n", $status->known, $status->running, join '/', @{ $status->progress || [] };

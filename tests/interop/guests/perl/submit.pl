@@ -4,6 +4,9 @@
 # Background jobs with dispatch_background. Prints their handles.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Guest;
 use Gearman::Client;
 use Getopt::Std;
 
@@ -11,7 +14,7 @@ my %option;
 getopts('k:u:', \%option) or exit 2;
 my ($servers, $function, @workloads) = @ARGV;
 
-my $client = Gearman::Client->new(job_servers => [split /,/, $servers]);
+my $client = Gearman::Client->new(job_servers => [Guest::servers($servers)]);
 my $handle;
 for (@workloads) {
     $handle = $client->dispatch_background($function, $_,

@@ -4,6 +4,9 @@
 # Many tasks in one Gearman::Taskset. Prints each event: its name, the workload's place, and what came.
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Guest;
 use Gearman::Client;
 use Getopt::Std;
 
@@ -11,7 +14,7 @@ my %option;
 getopts('t:x', \%option) or exit 2;
 my ($servers, @words) = @ARGV;
 
-my $client = Gearman::Client->new(job_servers => [split /,/, $servers], exceptions => $option{x} ? 1 : 0);
+my $client = Gearman::Client->new(job_servers => [Guest::servers($servers)], exceptions => $option{x} ? 1 : 0);
 my $tasks = $client->new_task_set;
 my $place = 0;
 for (@words) {

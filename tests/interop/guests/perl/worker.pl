@@ -5,6 +5,9 @@
 #   -c leave after so many jobs   -p register them under a prefix
 use strict;
 use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Guest;
 use Gearman::Worker;
 use Getopt::Std;
 
@@ -47,7 +50,7 @@ my %ability = (
 );
 
 $worker = Gearman::Worker->new(
-    job_servers => [split /,/, $servers],
+    job_servers => [Guest::servers($servers)],
     $option{p} ? (prefix => $option{p}) : (),
     $option{i} ? (client_id => $option{i}) : (),
 );

@@ -7,6 +7,7 @@ with_gear.py follow ADDRESS FUNCTION=WORKLOAD    a background job's status, unti
 with_gear.py admin ADDRESS COMMAND [ARGUMENT]
 """
 
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import gear
 
+# With TLS where the environment names its files.
+TLS = [os.environ.get(name) for name in ("GEARMAN_CLIENT_KEY", "GEARMAN_CLIENT_PEM", "GEARMAND_CA_CERTIFICATE")]
 PRECEDENCE = {"high": gear.PRECEDENCE_HIGH, "normal": gear.PRECEDENCE_NORMAL, "low": gear.PRECEDENCE_LOW}
 
 
@@ -24,7 +27,7 @@ def say(*words: object) -> None:
 def connect(peer: gear.BaseClient, addresses: str) -> None:
     for address in addresses.split(","):
         host, _, port = address.partition(":")
-        peer.addServer(host, int(port))
+        peer.addServer(host, int(port), *TLS)
     peer.waitForServer(timeout=5)
 
 
@@ -184,6 +187,4 @@ if __name__ == "__main__":
     {"worker": worker, "call": call, "submit": submit, "follow": follow, "admin": admin}[command](*arguments)
     sys.stdout.flush()
     # The library's threads wait for a second where nothing comes; the test need not.
-    import os
-
     os._exit(0)

@@ -7,6 +7,7 @@ with_pygearman.py follow ADDRESS FUNCTION=WORKLOAD    a background job's status,
 with_pygearman.py admin ADDRESS METHOD [ARGUMENT]...
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,17 @@ PRIORITY = {"high": PRIORITY_HIGH, "normal": PRIORITY_NONE, "low": PRIORITY_LOW}
 
 def say(*words: object) -> None:
     print(*words, flush=True)
+
+
+def hosts(addresses: str) -> list[object]:
+    """The servers, with TLS where the environment names its files."""
+    tls = {
+        "keyfile": os.environ.get("GEARMAN_CLIENT_KEY"),
+        "certfile": os.environ.get("GEARMAN_CLIENT_PEM"),
+        "ca_certs": os.environ.get("GEARMAND_CA_CERTIFICATE"),
+    }
+    pairs = (address.split(":") for address in addresses.split(","))
+    return [{"host": host, "port": int(port), **tls} for host, port in pairs]
 
 
 def text(data: object) -> str:
@@ -63,7 +75,7 @@ ABILITIES = {
 
 
 def worker(addresses: str, *functions: str) -> None:
-    peer = gearman.GearmanWorker(addresses.split(","))
+    peer = gearman.GearmanWorker(hosts(addresses))
     peer.set_client_id("pygearman-1")
     for name in functions:
         peer.register_task(name.encode(), ABILITIES[name])  # it compares with the bytes of JOB_ASSIGN_UNIQ
@@ -77,7 +89,7 @@ def jobs_of(words: tuple[str, ...], priority: str, unique: str) -> list[dict[str
 
 
 def call(addresses: str, priority: str, unique: str, *words: str) -> None:
-    client = gearman.GearmanClient(addresses.split(","))
+    client = gearman.GearmanClient(hosts(addresses))
     requests = client.submit_multiple_jobs(jobs_of(words, priority, unique), poll_timeout=5.0)
     for place, request in enumerate(requests, 1):
         told = [f"data:{text(data)}" for data in request.data_updates]
@@ -88,7 +100,7 @@ def call(addresses: str, priority: str, unique: str, *words: str) -> None:
 
 
 def submit(addresses: str, priority: str, unique: str, *words: str) -> None:
-    client = gearman.GearmanClient(addresses.split(","))
+    client = gearman.GearmanClient(hosts(addresses))
     try:
         requests = client.submit_multiple_jobs(
             jobs_of(words, priority, unique), background=True, wait_until_complete=False, poll_timeout=5.0
@@ -101,7 +113,7 @@ def submit(addresses: str, priority: str, unique: str, *words: str) -> None:
 
 
 def follow(addresses: str, word: str) -> None:
-    client = gearman.GearmanClient(addresses.split(","))
+    client = gearman.GearmanClient(hosts(addresses))
     [job] = jobs_of((word,), "normal", "")
     [request] = client.submit_multiple_jobs([job], background=True, wait_until_complete=False, poll_timeout=5.0)
     known, last = True, ""
@@ -116,7 +128,7 @@ def follow(addresses: str, word: str) -> None:
 
 
 def admin(addresses: str, method: str, *words: str) -> None:
-    client = gearman.GearmanAdminClient([addresses])
+    client = gearman.GearmanAdminClient(hosts(addresses))
     say(getattr(client, method)(*words))
 
 
