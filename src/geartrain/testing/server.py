@@ -102,13 +102,15 @@ class Server:
         if thread is None or self._loop is None:
             return
         try:
-            asyncio.run_coroutine_threadsafe(self.job_server.stop(), self._loop)
+            self._loop.call_soon_threadsafe(self._end)
         except RuntimeError:  # it stopped by itself (`shutdown`), and its loop is closed
-            if thread.is_alive() and not self._loop.is_closed():
-                raise
+            thread.join(_PATIENCE)
         thread.join(_PATIENCE)
         if thread.is_alive():
             raise GeartrainError(f"the test server did not stop within {_PATIENCE:g} seconds")
+
+    def _end(self) -> None:
+        self._ending = asyncio.ensure_future(self.job_server.stop())
 
     def restart(self) -> None:
         """Stops and starts: clients and workers lose their connections and find it again on the same port."""
