@@ -116,10 +116,10 @@ int main(int count, char **values) {
     static const struct option OPTIONS[] = {{"port", 1, 0, 'p'},    {"pid", 1, 0, 'P'},  {"jobs", 1, 0, 'j'},
                                             {"warmup", 1, 0, 'W'},  {"size", 1, 0, 's'}, {"path", 1, 0, 'u'},
                                             {"clients", 1, 0, 'c'}, {0, 0, 0, 0}};
-    pid_t pid = 0;
+    Watched servers = {0}, *watched = &servers;
     for (int c; (c = getopt_long(count, values, "", OPTIONS, 0)) != -1;) switch (c) {
         case 'p': port = atoi(optarg); break;
-        case 'P': pid = atoi(optarg); break;
+        case 'P': watch(watched, atoi(optarg)); break;
         case 'j': jobs = atol(optarg); break;
         case 'W': warmup = atol(optarg); break;
         case 'c': client_count = atoi(optarg); break;
@@ -142,7 +142,6 @@ int main(int count, char **values) {
     poller = epoll_create1(EPOLL_CLOEXEC);
     for (int i = 0; i < client_count; i++) connect_link(&clients[i].link, port, clients + i);
 
-    Watched watched = watch(pid);
     if (warmup) run(warmup, clients);
     settle(watched);
     measuring = true;

@@ -22,30 +22,35 @@ static inline int64_t clock_ns(clockid_t clock) {
 
 static inline int64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
+enum { MOST_WATCHED = 2 };
+
 typedef struct {
-    pid_t pid; /* 0: no server to watch */
-    clockid_t clock;
+    int count; /* 0: no server to watch; 2: a server and what stands before it */
+    pid_t pids[MOST_WATCHED];
+    clockid_t clocks[MOST_WATCHED];
 } Watched;
 
 typedef struct {
     int64_t cpu_ns, user_ticks, system_ticks, driver_ns;
 } Usage;
 
-static inline Watched watch(pid_t pid) {
-    Watched w = {.pid = pid};
-    if (pid && clock_getcpuclockid(pid, &w.clock)) {
-        fprintf(stderr, "there is no process %d to watch\n", pid);
+static inline void watch(Watched *w, pid_t pid) {
+    if (w->count == MOST_WATCHED || clock_getcpuclockid(pid, &w->clocks[w->count])) {
+        fprintf(stderr, "cannot watch process %d\n", pid);
         exit(2);
     }
-    return w;
+    w->pids[w->count++] = pid;
 }
 
-static inline Usage usage_of(Watched w) {
-    Usage u = {.driver_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
-    if (!w.pid) return u;
-    u.cpu_ns = clock_ns(w.clock);
+static inline int64_t cpu_of(const Watched *w) {
+    int64_t sum = 0;
+    for (int i = 0; i < w->count; i++) sum += clock_ns(w->clocks[i]);
+    return sum;
+}
+
+static inline void add_ticks(pid_t pid, Usage *u) {
     char path[64], line[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", w.pid);
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
     FILE *f = fopen(path, "r");
     size_t n = f ? fread(line, 1, sizeof line - 1, f) : 0;
     line[n] = 0;
@@ -53,36 +58,45 @@ static inline Usage usage_of(Watched w) {
     char *p = strrchr(line, ')'); /* the name before it may hold anything */
     unsigned long user = 0, system = 0;
     if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2) {
-        fprintf(stderr, "the server (process %d) is gone\n", w.pid);
+        fprintf(stderr, "the server (process %d) is gone\n", pid);
         exit(4);
     }
-    u.user_ticks = (int64_t)user;
-    u.system_ticks = (int64_t)system;
+    u->user_ticks += (int64_t)user;
+    u->system_ticks += (int64_t)system;
+}
+
+static inline Usage usage_of(const Watched *w) {
+    Usage u = {.driver_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID), .cpu_ns = cpu_of(w)};
+    for (int i = 0; i < w->count; i++) add_ticks(w->pids[i], &u);
     return u;
 }
 
-/* Waits until the server has nothing left to do: its CPU clock stands still for 40 ms (at most a minute). */
-static inline void settle(Watched w) {
-    if (!w.pid) return;
-    int64_t before = clock_ns(w.clock), deadline = now_ns() + 60 * INT64_C(1000000000);
+/* Waits until the server's CPU clock stands still for two steps (at most a minute). */
+static inline void rest(const Watched *w, int step_us) {
+    if (!w->count) return;
+    int64_t before = cpu_of(w), deadline = now_ns() + 60 * INT64_C(1000000000);
     for (int quiet = 0; quiet < 2 && now_ns() < deadline;) {
-        usleep(20000);
-        int64_t after = clock_ns(w.clock);
-        quiet = after - before < 200000 ? quiet + 1 : 0;
+        usleep((useconds_t)step_us);
+        int64_t after = cpu_of(w);
+        quiet = after - before < step_us * INT64_C(10) ? quiet + 1 : 0; /* less than 1 % of a core */
         before = after;
     }
 }
 
-/* A line of /proc/PID/status in KiB: VmRSS, VmHWM. */
-static inline long memory_kib(Watched w, const char *name) {
-    if (!w.pid) return 0;
-    char path[64], line[256];
+/* Waits until the server has nothing left to do. */
+static inline void settle(const Watched *w) { rest(w, 20000); }
+
+/* A line of /proc/PID/status in KiB: VmRSS, VmHWM. Of all watched processes together. */
+static inline long memory_kib(const Watched *w, const char *name) {
     long kib = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", w.pid);
-    FILE *f = fopen(path, "r");
-    while (f && fgets(line, sizeof line, f))
-        if (!strncmp(line, name, strlen(name))) kib = atol(line + strlen(name) + 1);
-    if (f) fclose(f);
+    for (int i = 0; i < w->count; i++) {
+        char path[64], line[256];
+        snprintf(path, sizeof path, "/proc/%d/status", w->pids[i]);
+        FILE *f = fopen(path, "r");
+        while (f && fgets(line, sizeof line, f))
+            if (!strncmp(line, name, strlen(name))) kib += atol(line + strlen(name) + 1);
+        if (f) fclose(f);
+    }
     return kib;
 }
 
@@ -107,7 +121,7 @@ static inline double percentile_us(const Latencies *sorted, double share) {
 }
 
 /* Prints the members of a JSON object that every driver reports; the caller adds its own and the braces. */
-static inline void print_common(long jobs, int64_t elapsed_ns, Usage a, Usage b, Latencies *l, Watched w) {
+static inline void print_common(long jobs, int64_t elapsed_ns, Usage a, Usage b, Latencies *l, const Watched *w) {
     qsort(l->ns, (size_t)l->count, sizeof *l->ns, by_size);
     double n = jobs ? (double)jobs : 1, cpu = (double)(b.cpu_ns - a.cpu_ns) / 1e3;
     double user = (double)(b.user_ticks - a.user_ticks), system = (double)(b.system_ticks - a.system_ticks);

@@ -51,6 +51,8 @@ _METHOD: Final = """## How it is measured
 - A workload has 64 bytes where nothing else is said. Both servers keep jobs in memory, but for the durable rows, where
   both write to SQLite on the same disk, each as it does by itself: ours commits with synchronous=FULL before it
   answers.
+- Debian's gearmand takes `--ssl` but was built without TLS. In the TLS row it stands behind stunnel, as its users run
+  it, and stunnel's CPU counts.
 - In the ALL_YOURS row gearmand's worker is an ordinary one, because gearmand does not know that request.
 - In the library rows the CPU is that of the client or worker program, over the same server of ours; the other side is
   the C driver.
