@@ -179,7 +179,7 @@ def test_a_function_that_comes_back_in_time_never_left() -> None:
 def test_a_stopping_session_takes_what_was_asked_for_and_no_more() -> None:
     session, server = made(slots=2)
     server.hear()
-    session.stopping = True
+    session._slots.closed = True
     assert session.awaiting
     assert server.say(assign(1)) == []
     assert not session.awaiting

@@ -64,6 +64,7 @@ class AsyncWorker(BaseWorker):
 
     def _fresh(self) -> None:
         self._slots = Slots(1 if self._single else self.concurrency)
+        self._slots.closed = self._asked
         self._ready: deque[Job] = deque()
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,9 +74,7 @@ class AsyncWorker(BaseWorker):
         )
 
     def _session_for(self, server: Server) -> WorkerSession:
-        session = self._new_session(server, not self._single)
-        session.stopping = self._asked
-        return session
+        return self._new_session(server, not self._single)
 
     def _accept(self, registered: Registered, function: Name) -> None:
         pass  # it runs both kinds
@@ -100,8 +99,8 @@ class AsyncWorker(BaseWorker):
             busy = sum(len(link.session.jobs) for link in self._links.links.values())
             if busy:
                 logger.warning("left while %d jobs were running; the server gives them to others", busy)
-            await self.close()
             self._asked = False
+            await self.close()
 
     async def _begin(self, single: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -119,8 +118,6 @@ class AsyncWorker(BaseWorker):
         """Lets running jobs end, for as long as they may take."""
         limit = self.stop_timeout
         logger.info("stopping; running jobs get %s", "all the time" if limit is None else f"{limit:g} s")
-        for link in self._links.links.values():
-            link.session.stopping = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 while any(link.session.jobs or link.session.awaiting for link in self._links.links.values()):
@@ -268,7 +265,7 @@ class AsyncWorker(BaseWorker):
 
     def stop(self) -> None:
         """Asks `work` to take no more jobs and to return when those that run have ended. From any thread."""
-        self._asked = True
+        self._asked = self._slots.closed = True
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self._changed.set())
 

@@ -79,12 +79,12 @@ class Links:
     def open(self) -> None:
         """Makes ready for `turn`, unless that is so already."""
         if not self._open:
-            self._open = True
             self._wake_out, self._wake_in = socket.socketpair()
             self._wake_out.setblocking(False)
             self._wake_in.setblocking(False)
             self._poll = select.poll()
             self._poll.register(self._wake_in, select.POLLIN)
+            self._open = True
 
     def wake(self) -> None:
         """Ends a `turn` that waits. May be called from anywhere, a signal handler included."""
@@ -156,7 +156,11 @@ class Links:
         except ConnectionLost as error:
             self._arrived.append((server, None, str(error)))
         else:
-            self._arrived.append((server, transport, ""))
+            with self.lock:
+                if self._open:
+                    self._arrived.append((server, transport, ""))
+                else:
+                    transport.close()
         self.wake()
 
     def _failed(self, server: Server, problem: str) -> None:
@@ -246,12 +250,16 @@ class Links:
         """Ends every connection, and all attempts."""
         if not self._open:
             return
-        self._open = False
         with self.lock:
+            self._open = False
             for link in list(self.links.values()):
                 link.closed = True
                 link.session.lost()
                 link.transport.close()
             self.links.clear()
+            for _, transport, _ in self._arrived:
+                if transport is not None:
+                    transport.close()
+            self._arrived.clear()
         self._wake_out.close()
         self._wake_in.close()

@@ -54,12 +54,18 @@ class State(Enum):
 
 
 class Slots:
-    """How many more jobs the worker may take. Below zero when a server sent one unasked; that one waits."""
+    """Places for jobs.
 
-    __slots__ = ("free",)
+    Attributes:
+        free: how many more jobs may come. Below zero when a server sent one unasked; that one waits.
+        closed: set to take no more jobs at all.
+    """
+
+    __slots__ = ("closed", "free")
 
     def __init__(self, count: int) -> None:
         self.free = count
+        self.closed = False
 
 
 class WorkerSession:
@@ -76,13 +82,13 @@ class WorkerSession:
     Attributes:
         owner: what the shell keeps for it.
         jobs: the jobs that run, by handle.
-        stopping: set to take no more jobs.
         answered: whether the server has sent anything yet.
     """
 
     __slots__ = (
         "_all_yours",
         "_asked_all_yours",
+        "_ended",
         "_functions",
         "_grab",
         "_grabbed",
@@ -97,7 +103,6 @@ class WorkerSession:
         "name",
         "owner",
         "state",
-        "stopping",
     )
 
     def __init__(
@@ -114,7 +119,7 @@ class WorkerSession:
         self.owner: object = None
         self.jobs: dict[bytes, Job] = {}
         self.state = State.AWAKE
-        self.stopping = False
+        self._ended = False
         self.answered = False
         self.assigned: deque[Job] = deque()
         self._slots = slots
@@ -172,9 +177,10 @@ class WorkerSession:
 
     def pump(self) -> None:
         """Asks for a job where a slot is free. Call it after every change, before writing."""
-        if self.state is not State.AWAKE or self.stopping or self._slots.free <= 0 or not self._functions:
+        slots = self._slots
+        if self.state is not State.AWAKE or slots.free <= 0 or slots.closed or self._ended or not self._functions:
             return
-        self._slots.free -= 1
+        slots.free -= 1
         if self._all_yours and self._grabbed:
             self._out.append(_PRE_SLEEP)
             self.state = State.OFFERED
@@ -249,7 +255,7 @@ class WorkerSession:
         if self.state is not State.GRABBING:
             return
         self._grabbed = True
-        if self.stopping:
+        if self._slots.closed:
             self.state = State.AWAKE
             self._slots.free += 1
             return
@@ -295,7 +301,7 @@ class WorkerSession:
         if self.state is State.GRABBING or self.state is State.OFFERED:
             self._slots.free += 1
         self.state = State.AWAKE
-        self.stopping = True  # a dead session must take no slot
+        self._ended = True  # a dead session must take no slot
         for job in self.jobs.values():
             job.lost = True
         self._out.clear()

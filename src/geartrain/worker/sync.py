@@ -44,9 +44,7 @@ class Worker(BaseWorker):
         self._links = Links(self.pool, self._tls, self.connect_timeout, self._session_for, self._note_loss)
 
     def _session_for(self, server: Server) -> WorkerSession:
-        session = self._new_session(server, self._all_yours)
-        session.stopping = self._stopping.asked
-        return session
+        return self._new_session(server, self._all_yours)
 
     def _accept(self, registered: Registered, function: Name) -> None:
         if registered.asynchronous:
@@ -56,6 +54,11 @@ class Worker(BaseWorker):
         with self._links.lock:
             for link in self._links.links.values():
                 act(link.session)
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._stopping.asked:
+            self._slots.closed = True
         self._links.pump()
 
     # Running for ever.
@@ -103,18 +106,17 @@ class Worker(BaseWorker):
             if self._ready:
                 run()
             else:
-                links.pump()
+                self._pump()
 
     def _left(self) -> bool:
         """Whether it is time to leave: asked to, and nothing runs or is on its way; or no more patience."""
         if not self._stopping.asked:
             return False
+        self._slots.closed = True
         if self._stopping.late:
             return True
         with self._links.lock:
             sessions = [link.session for link in self._links.links.values()]
-            for session in sessions:
-                session.stopping = True
         if any(session.jobs or session.awaiting for session in sessions):
             return False
         if any(session.state is State.OFFERED for session in sessions):
@@ -132,16 +134,16 @@ class Worker(BaseWorker):
     def _run_ready(self) -> None:
         while self._ready:
             self._run(self._ready.popleft())
-            self._links.pump()
+            self._pump()
 
     def _hand_out(self) -> None:
         while self._ready:
             self._threads.run(partial(self._run_in_thread, self._links, self._ready.popleft()))
-        self._links.pump()
+        self._pump()
 
     def _run_in_thread(self, links: Links, job: Job) -> None:
         self._run(job)
-        links.pump()
+        self._pump()
         if self._stopping.asked:
             links.wake()
 
@@ -216,7 +218,7 @@ class Worker(BaseWorker):
             if self._stopping.asked:
                 return False
             remaining = None if deadline is None else max(0.0, deadline - monotonic())
-            self._links.pump()
+            self._pump()
             self._links.turn(remaining)
             self._collect()
             if remaining == 0.0:
