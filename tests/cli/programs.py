@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -158,10 +159,11 @@ def free_port() -> int:
 class Server:
     """A job server on a port of its own."""
 
-    def __init__(self, kind: str, program: Running, port: int) -> None:
+    def __init__(self, kind: str, program: Running, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.kind = kind
         self.program = program
         self.port = port
+        self._tls = tls
 
     @property
     def flags(self) -> list[str]:
@@ -174,7 +176,7 @@ class Server:
 
     def ask(self, command: str) -> list[str]:
         """The lines of an answer that ends with a dot, without the dot."""
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as link, link.makefile("rb") as lines:
+        with self._connect() as link, link.makefile("rb") as lines:
             link.sendall(command.encode() + b"\r\n")
             answer: list[str] = []
             for line in lines:
@@ -182,6 +184,10 @@ class Server:
                     return answer
                 answer.append(line.decode().rstrip("\r\n"))
         raise AssertionError(f"{command!r} was not answered to its end: {answer!r}")
+
+    def _connect(self) -> socket.socket:
+        link = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        return link if self._tls is None else self._tls.wrap_socket(link, server_hostname="localhost")
 
     def function(self, name: str) -> tuple[int, int, int]:
         """Total, running and workers of a function, from ``status``."""
@@ -196,7 +202,7 @@ class Server:
         wait_until(lambda: self.function(name)[2] == count, f"{count} workers for {name}")
 
 
-def start_server(kind: str, *options: str) -> Server:
+def start_server(kind: str, *options: str, tls: ssl.SSLContext | None = None) -> Server:
     """Starts Debian's gearmand or ours on a free port and returns when it answers."""
     if kind == "debian":
         program = [find("gearmand", "gearman-job-server"), "--log-file=stderr"]
@@ -205,7 +211,7 @@ def start_server(kind: str, *options: str) -> Server:
     for _ in range(3):  # another process may take the free port first
         port = free_port()
         running = Running([*program, f"--port={port}", "--listen=127.0.0.1", *options])
-        server = Server(kind, running, port)
+        server = Server(kind, running, port, tls)
         if _answers(server):
             return server
         running.kill()

@@ -69,7 +69,10 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         """Returns when the text has been written."""
-        wait_until(lambda: text in self.text, f"{text!r} on the terminal; there is {self.text[-2000:]!r}")
+        try:
+            wait_until(lambda: text in self.text, f"{text!r} on the terminal")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there is {self.text[-2000:]!r}") from None
 
     def forget(self) -> None:
         """What was written so far does not count any more."""

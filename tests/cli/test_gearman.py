@@ -206,6 +206,16 @@ class TestFaultsThatAreFixed:
         with pipe:
             assert pipe.stderr.read() == b""
 
+    def test_an_output_that_is_full(self, worker: Worker, function: str, server: Server) -> None:
+        worker("--", "cat")
+        argv = [*argv_of("geartrain", "gearman"), *server.flags, "-f", function, "x", "y"]
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                argv, stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment()
+            )
+        assert done.returncode == 1
+        assert done.stderr == b"gearman: the output cannot be written: No space left on device\n"
+
 
 class TestStrict:
     """The exit statuses of --strict, as the help text has them."""

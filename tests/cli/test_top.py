@@ -60,6 +60,19 @@ def test_sorting_and_a_narrow_window(geartrain: Geartrain, top: Callable[..., Te
     assert screen.wait() == 0
 
 
+def test_more_functions_than_lines(
+    gearman: Callable[..., Outcome], terminal: Callable[..., Terminal], server: Server, function: str
+) -> None:
+    """The last line stays in the window, whatever is above it."""
+    names = [word for number in range(40) for word in ("-f", f"{function}-with-a-long-name-{number:02}")]
+    assert gearman("-b", *names, "x").status == 0
+    screen = terminal([*GEARTRAIN, "top", "-s", server.address], lines=20, columns=70)
+    screen.wait_for("more functions")
+    screen.wait_for("q quit")
+    screen.press("q")
+    assert screen.wait() == 0
+
+
 def test_two_servers_and_one_that_goes_away(top: Callable[..., Terminal]) -> None:
     other = start_server("debian")
     try:

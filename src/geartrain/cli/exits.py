@@ -16,7 +16,6 @@ from geartrain.errors import (
     GeartrainError,
     JobError,
     LocalProtocolError,
-    NoServersAvailable,
     RequestTimeout,
     ServerError,
 )
@@ -62,7 +61,7 @@ def exit_for(error: GeartrainError) -> Exit:
 
 def describe(error: GeartrainError) -> str:
     """An error as a sentence for a user, with what to look at next."""
-    if isinstance(error, NoServersAvailable) or (isinstance(error, ConnectionLost) and "refused" in str(error)):
+    if isinstance(error, ConnectionLost) and "Connection refused" in str(error):
         return f"{error}. Is a job server running there?"
     return str(error)
 

@@ -7,17 +7,19 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from geartrain.cli.connection import servers_at, tls_of
 from geartrain.cli.exits import Exit, describe, exit_for
-from geartrain.cli.terminal import ProgressBar, say
+from geartrain.cli.terminal import Output, OutputFailed, ProgressBar, say
 from geartrain.client.sync import Client, Task
 from geartrain.errors import GeartrainError, JobException, JobFailed, NoServersAvailable, RequestTimeout
 
 __all__ = ["submit"]
 
-_CONNECT_TIMEOUT = 10.0
+_CONNECT_TIMEOUT: Final = 10.0
+_LOOK: Final = 1.0
+"""Seconds between two looks at the output."""
 
 
 def submit(args: argparse.Namespace) -> Exit:
@@ -40,6 +42,8 @@ def submit(args: argparse.Namespace) -> Exit:
         for workload in _workloads(args):
             try:
                 _round(client, args, workload, printer)
+            except OutputFailed:
+                raise
             except NoServersAvailable as error:
                 printer.problem(error)
                 break
@@ -85,6 +89,7 @@ def _round(client: Client, args: argparse.Namespace, workload: bytes, printer: "
     for task in tasks:
         _wait(task, args.timeout, printer)
     for task in tasks:
+        printer.output.check()
         printer.failed(task)  # also where the connection was lost before anything could be called back
 
 
@@ -95,7 +100,9 @@ def _wait(task: Task, limit: float | None, printer: "_Printer") -> None:
         if remaining is not None and remaining <= 0:
             function = task.function.decode("utf-8", "backslashreplace")
             raise RequestTimeout(f"the time limit was reached: {function}: nothing came from the server")
-        task.wait(remaining)
+        # Now and then the output is looked at: it may be gone while the job is still running.
+        task.wait(_LOOK if remaining is None else min(remaining, _LOOK))
+        printer.output.check()
 
 
 class _Printer:
@@ -104,11 +111,13 @@ class _Printer:
     Attributes:
         heard: when something came last (monotonic seconds).
         status: what the tool's exit status will say.
+        output: where it is printed.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.heard = time.monotonic()
         self.status = Exit.OK
+        self.output = Output()
         self._prefix = args.prefix
         self._verbose = args.verbose
         self._bar = ProgressBar(sys.stdout, "progress")
@@ -117,15 +126,13 @@ class _Printer:
     def _write(self, stream: BinaryIO, task: Task, data: bytes) -> None:
         self.heard = time.monotonic()
         self._bar.clear()
-        stream.write(task.function + b": " + data if self._prefix else data)
-        stream.flush()
+        self.output.write(stream, task.function + b": " + data if self._prefix else data)
 
     def created(self, task: Task) -> None:
         self.heard = time.monotonic()
         if self._verbose:
             self._bar.clear()
-            sys.stdout.buffer.write(b"Task created: " + task.handle + b"\n")
-            sys.stdout.buffer.flush()
+            self.output.write(sys.stdout.buffer, b"Task created: " + task.handle + b"\n")
 
     def data(self, task: Task, data: bytes) -> None:
         self._write(sys.stdout.buffer, task, data)

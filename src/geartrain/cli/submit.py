@@ -8,18 +8,24 @@ import base64
 import json
 import sys
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import EXIT_STATUSES, Exit, exit_for, guarded
 from geartrain.cli.parsers import add_command
-from geartrain.cli.terminal import ProgressBar, say
+from geartrain.cli.terminal import Output, OutputFailed, ProgressBar, say
 from geartrain.cli.times import moment, seconds
 from geartrain.errors import ConfigError, GeartrainError, JobError, JobException, RequestTimeout
+
+if TYPE_CHECKING:
+    from geartrain.client.sync import Task
 
 __all__ = ["HELP", "add_parser", "run"]
 
 HELP: Final = "submit a job, and wait for its result"
+
+_LOOK: Final = 1.0
+"""Seconds between two looks at the output."""
 
 _EPILOG: Final = f"""\
 examples:
@@ -89,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
         )
         error: GeartrainError | None = None
         try:
-            final = task.result(args.timeout)
+            final = _result(task, args.timeout, printer)
+        except OutputFailed:
+            raise
         except RequestTimeout:
             handle = task.handle.decode("utf-8", "backslashreplace")
             # A server drops a foreground job that nobody waits for, unless a worker has it already.
@@ -118,6 +126,18 @@ def run(args: argparse.Namespace) -> int:
         say(_sentence(error), program="geartrain submit")
     sys.stdout.flush()
     return Exit.OK if error is None else exit_for(error)
+
+
+def _result(task: "Task", timeout: float | None, printer: "_Printer") -> bytes:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while not task.done:
+        # Now and then the output is looked at: it may be gone while the job is still running.
+        remaining = _LOOK if deadline is None else min(_LOOK, deadline - time.monotonic())
+        task.wait(max(0.0, remaining))
+        printer.output.check()
+        if deadline is not None and not task.done and time.monotonic() >= deadline:
+            raise RequestTimeout
+    return task.result()
 
 
 def _workload(word: str | None) -> bytes:
@@ -154,11 +174,13 @@ class _Printer:
     Attributes:
         bar: the progress bar.
         collected: the data, where it is not to be printed.
+        output: where it is printed.
     """
 
     def __init__(self, function: str, *, collect: bool) -> None:
         self.bar = ProgressBar(sys.stderr, function)
         self.collected: list[bytes] = []
+        self.output = Output()
         self._collect = collect
 
     def data(self, _: Any, data: bytes) -> None:
@@ -166,15 +188,13 @@ class _Printer:
             self.collected.append(data)
             return
         self.bar.clear()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        self.output.write(sys.stdout.buffer, data)
 
     def warning(self, _: Any, data: bytes) -> None:
         if self._collect:
             return
         self.bar.clear()
-        sys.stderr.buffer.write(data if data.endswith(b"\n") else data + b"\n")
-        sys.stderr.buffer.flush()
+        self.output.write(sys.stderr.buffer, data if data.endswith(b"\n") else data + b"\n")
 
     def status(self, _: Any, progress: Any) -> None:
         if not self._collect:

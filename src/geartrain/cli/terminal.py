@@ -6,9 +6,11 @@ Owns when colour may be used and how text is laid out. Knows no servers and no j
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Final, TextIO
+from typing import BinaryIO, Final, TextIO
 
-__all__ = ["ProgressBar", "Style", "reader_left", "say", "table"]
+from geartrain.errors import GeartrainError
+
+__all__ = ["Output", "OutputFailed", "ProgressBar", "Style", "reader_left", "say", "table"]
 
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -71,6 +73,38 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], style: Styl
     lines = [style(line(headings), "bold")]
     lines += [style(line(row), "yellow") if number in alarming else line(row) for number, row in enumerate(cells)]
     return "".join(f"{text}\n" for text in lines)
+
+
+class OutputFailed(GeartrainError):
+    """The output cannot be written."""
+
+
+class Output:
+    """Writes for callbacks. A callback's exception ends in the client's log, so this keeps it for who waits."""
+
+    def __init__(self) -> None:
+        self._problem: OSError | None = None
+
+    def write(self, stream: BinaryIO, data: bytes) -> None:
+        """Writes at once. After a failure, nothing more."""
+        if self._problem is None:
+            try:
+                stream.write(data)
+                stream.flush()
+            except OSError as error:
+                self._problem = error
+
+    def check(self) -> None:
+        """Call this where an exception is heard.
+
+        Raises:
+            BrokenPipeError: whoever read the output has gone.
+            OutputFailed: it could not be written for another reason.
+        """
+        if isinstance(self._problem, BrokenPipeError):
+            raise self._problem
+        if self._problem is not None:
+            raise OutputFailed(f"the output cannot be written: {self._problem.strerror}") from self._problem
 
 
 class ProgressBar:

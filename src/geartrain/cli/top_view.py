@@ -42,21 +42,27 @@ def render(snapshot: Snapshot, order: str, height: int, wide: bool) -> Renderabl
     stuck = [row for row in rows if row.stuck]
     room = max(1, height - len(parts) - _FRAME)
     several = len(snapshot.servers) > 1
-    parts.append(_table(rows[:room], several, wide) if rows else Text("no functions yet", style="dim"))
+    parts.append(_table(rows[:room], several, wide) if rows else _line("no functions yet", "dim"))
     if len(rows) > room:
-        parts.append(Text(f"and {len(rows) - room} more functions", style="dim"))
+        parts.append(_line(f"and {len(rows) - room} more functions", "dim"))
     if stuck:
         names = ", ".join(row.function for row in stuck[:3]) + (f" and {len(stuck) - 3} more" if stuck[3:] else "")
-        parts.append(Text(f"no worker: {sum(row.waiting for row in stuck)} jobs wait for {names}", style="bold yellow"))
+        jobs = sum(row.waiting for row in stuck)
+        parts.append(_line(f"no worker: {jobs} waiting for {names}", "bold yellow"))
     keys = "  ".join(f"{key} {name}" for key, (name, _) in ORDERS.items())
-    parts.append(Text(f"{datetime.now():%H:%M:%S}  sorted by {ORDERS[order][0]}  |  {keys}  q quit", style="dim"))
+    parts.append(_line(f"{datetime.now():%H:%M:%S}  sorted by {ORDERS[order][0]}  q quit  sort: {keys}", "dim"))
     return Group(*parts)
+
+
+def _line(text: str, style: str) -> Text:
+    """A line that is cut where the window ends: a wrapped one would push the last line out of the window."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _server(state: ServerState) -> Text:
     if state.error:
-        return Text(f"{state.server}  {state.error}", style="bold red", no_wrap=True)
-    line = Text(state.server, style="bold", no_wrap=True)
+        return _line(f"{state.server}  {state.error}", "bold red")
+    line = _line(state.server, "bold")
     return line.append(
         f"  version {state.version}  {state.workers} workers  {state.connections} connections", style="not bold"
     )
