@@ -92,8 +92,10 @@ class TestWhatBothDo:
     def test_without_a_unique_every_job_is_its_own(
         self, gearman: Gearman, function: str, tool: str, server: Server
     ) -> None:
-        assert gearman("-b", "-f", function, "x", "x", kind=tool).status == 0
+        before = set(server.ask("show unique jobs"))
+        assert gearman("-b", "-u", "", "-f", function, "x", "x", kind=tool).status == 0
         assert server.function(function) == (2, 0, 0)
+        assert [len(unique) for unique in set(server.ask("show unique jobs")) - before] == [36, 36]
 
     def test_the_time_limit(self, gearman: Gearman, function: str, tool: str) -> None:
         done = gearman("-t", "200", "-f", function, "x", kind=tool)

@@ -114,6 +114,28 @@ class TestAModule:
             assert geartrain("submit", function, "-b", str(module.parent / f"begun-{number}")).status == 0
         wait_until(lambda: server.function(function)[0] == 0, "the end of all four")
 
+    def test_an_async_worker(
+        self, geartrain: Geartrain, work: Worker, function: str, module: Path, server: Server
+    ) -> None:
+        module.write_text(
+            f"""
+import asyncio
+from geartrain import AsyncWorker
+
+worker = AsyncWorker({server.address!r})
+together = asyncio.Barrier(3)
+
+@worker.task({function!r})
+async def meet(job):
+    await together.wait()
+"""
+        )
+        running = work("tasks:worker", "-c", "3")
+        for _ in range(3):
+            assert geartrain("submit", function, "-b").status == 0
+        wait_until(lambda: server.function(function)[0] == 0, "the end of all three")
+        assert running.stop().status == 0
+
     def test_the_server_of_the_command_line(
         self, geartrain: Geartrain, work: Worker, function: str, module: Path, server: Server
     ) -> None:

@@ -6,6 +6,7 @@ Owns what is printed for a job, which is what the C tool prints. Knows nothing o
 import argparse
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
@@ -72,8 +73,8 @@ def _round(client: Client, args: argparse.Namespace, workload: bytes, printer: "
         client.submit(
             name.encode("utf-8", "surrogateescape"),
             workload,
-            # An empty unique is none, for the C tool.
-            unique=args.unique.encode("utf-8", "surrogateescape") if args.unique else None,
+            # As libgearman: without a unique (an empty one is none) every job gets one of its own.
+            unique=(args.unique or str(uuid.uuid4())).encode("utf-8", "surrogateescape"),
             priority=args.priority,
             background=args.background,
             on_created=printer.created,

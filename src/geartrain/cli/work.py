@@ -101,12 +101,17 @@ def _work(args: argparse.Namespace, make: Callable[[argparse.Namespace], Any]) -
     if inspect.iscoroutinefunction(worker.work):
         if args.processes > 1:
             raise ConfigError("--processes is for Worker; run an AsyncWorker several times, or raise its concurrency")
-        asyncio.run(worker.work())
+        asyncio.run(_work_in_loop(worker))
     elif args.processes > 1:
         worker.work(processes=args.processes)
     else:
         worker.work()
     return Exit.OK
+
+
+async def _work_in_loop(worker: Any) -> None:
+    await worker.close()  # it counts its places anew when it connects: -c may have changed them
+    await worker.work()
 
 
 def _of_command(args: argparse.Namespace) -> Any:
