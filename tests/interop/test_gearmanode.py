@@ -1,49 +1,25 @@
 """The npm package gearmanode, over both servers."""
 
-import fcntl
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.services import free_port, missing, wait_until
+from tests.services import free_port, wait_until
 
 from .conftest import Gate, Launch, Run, Spawn
-from .programs import BIN, GUESTS, Program, find
+from .languages import node
+from .programs import Program
 from .servers import Server
 
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(scope="module")
-def guests() -> Path:
-    """The folder of the guests in JavaScript, with the pinned packages installed beside them by npm."""
-    folder = GUESTS / "node"
-    lock_file = folder / "package-lock.json"
-    installed = BIN / "node-installed"
-    npm = find("npm")
-    BIN.mkdir(exist_ok=True)
-    with open(BIN / "node-lock", "w") as lock:  # several test processes may want to install at once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        pinned = lock_file.read_text()
-        if not installed.exists() or installed.read_text() != pinned or not (folder / "node_modules").exists():
-            argv = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit-lockfile-registry-resolved"]
-            done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-            if done.returncode:
-                shutil.rmtree(folder / "node_modules", ignore_errors=True)
-                missing(f"the npm package gearmanode ({done.stderr.strip()[-200:]})", "nodejs npm")
-            installed.write_text(pinned)
-    return folder
-
-
 @pytest.fixture
-def script(guests: Path, server: Server):
+def script(server: Server):
     """The command line of one of the guests, up to its server."""
 
     def script(name: str, *options: str, servers: str = server.address) -> list[str]:
-        return [find("node"), "--no-warnings", str(guests / f"{name}.js"), *options, servers]
+        return [*node(name), *options, servers]
 
     return script
 

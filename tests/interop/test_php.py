@@ -1,35 +1,25 @@
 """PHP's gearman extension, over both servers."""
 
 import re
-import subprocess
 
 import pytest
 
-from tests.services import free_port, missing, wait_until
+from tests.services import free_port, wait_until
 
 from .conftest import Gate, Launch, Run, Spawn
-from .programs import GUESTS, PACKAGES, Program, find
+from .languages import php
+from .programs import Program
 from .servers import Server
 
 pytestmark = pytest.mark.timeout(40)
 
 
-@pytest.fixture(scope="module")
-def php() -> list[str]:
-    """The beginning of a command line that runs a guest of ours in PHP."""
-    program = find("php")
-    modules = subprocess.run([program, "-m"], capture_output=True, text=True, timeout=20, check=True).stdout
-    if "gearman" not in modules.split():
-        missing("PHP's gearman extension", PACKAGES["php"])
-    return [program, "-d", "display_errors=stderr"]
-
-
 @pytest.fixture
-def script(php, server: Server):
+def script(server: Server):
     """The command line of one of the guests, up to its server."""
 
     def script(name: str, *options: str) -> list[str]:
-        return [*php, str(GUESTS / "php" / f"{name}.php"), *options, server.address]
+        return [*php(name), *options, server.address]
 
     return script
 
@@ -92,10 +82,10 @@ class TestClient:
         [line] = lines("call", "describe", "12345", options=("-u", "key"))
         assert re.fullmatch(r"SUCCESS H:\S+:1 describe key 5", line)
 
-    def test_a_dead_server_in_the_list(self, worker, run, php, server):
+    def test_a_dead_server_in_the_list(self, worker, run, server):
         worker("reverse")
         for servers in (f"127.0.0.1:{free_port()},{server.address}", f"{server.address},127.0.0.1:{free_port()}"):
-            done = run([*php, str(GUESTS / "php" / "call.php"), "-t", "3000", servers, "reverse", "Hello"])
+            done = run([*php("call"), "-t", "3000", servers, "reverse", "Hello"])
             assert done.lines == ["SUCCESS olleH"], done
 
 
@@ -194,11 +184,11 @@ class TestWorker:
         worker("reverse", options=("-i", "php-1"))
         assert any(re.fullmatch(r"\d+ 127\.0\.0\.1 php-1 : reverse", line) for line in server.ask("workers"))
 
-    def test_a_worker_of_two_servers(self, spawn, run, php, launch: Launch):
+    def test_a_worker_of_two_servers(self, spawn, run, launch: Launch):
         servers = [launch(), launch()]
         both = ",".join(server.address for server in servers)
-        program = spawn([*php, str(GUESTS / "php" / "worker.php"), both, "reverse"])
+        program = spawn([*php("worker"), both, "reverse"])
         for server in servers:
             server.wait_for_workers("reverse", 1, program)
-            call = [*php, str(GUESTS / "php" / "call.php"), server.address, "reverse", "Hello"]
+            call = [*php("call"), server.address, "reverse", "Hello"]
             assert run(call).lines == ["SUCCESS olleH"]

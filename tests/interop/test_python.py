@@ -4,42 +4,33 @@ Both are run by the interpreter of the tests, from the dependency group `interop
 """
 
 import ast
-import importlib.util
 import re
-import sys
 
 import pytest
 
-from tests.services import free_port, missing, wait_until
+from tests.services import free_port, wait_until
 
 from .conftest import Gate, Launch, Run, Spawn
-from .programs import GUESTS, Program
+from .languages import python
+from .programs import Program
 from .servers import Server
 
 pytestmark = pytest.mark.timeout(40)
 
-MODULES = {"gear": "gear", "pygearman": "gearman"}
 
-
-@pytest.fixture(params=sorted(MODULES))
+@pytest.fixture(params=["gear", "pygearman"])
 def library(request: pytest.FixtureRequest) -> str:
-    return need(request.param)
+    return str(request.param)
 
 
 @pytest.fixture
 def gear() -> str:
-    return need("gear")
+    return "gear"
 
 
 @pytest.fixture
 def pygearman() -> str:
-    return need("pygearman")
-
-
-def need(library: str) -> str:
-    if importlib.util.find_spec(MODULES[library]) is None:
-        missing(f"{library} (pip install --group interop)", "python3-pip")
-    return library
+    return "pygearman"
 
 
 @pytest.fixture
@@ -47,8 +38,7 @@ def guest(server: Server):
     """The command line of a guest up to its server."""
 
     def guest(library: str, command: str, servers: str = server.address) -> list[str]:
-        # Their warnings are their own: we want their output.
-        return [sys.executable, "-W", "ignore", str(GUESTS / "python" / f"with_{library}.py"), command, servers]
+        return [*python(library), command, servers]
 
     return guest
 

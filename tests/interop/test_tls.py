@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.services import free_port, missing, wait_until
+from tests.services import free_port, wait_until
 
 from .conftest import Run, Spawn
-from .programs import GUESTS, Program, compiled, find
+from .languages import perl, python
+from .programs import Program, compiled, find
 from .servers import Server, resident_kib, start
 
 pytestmark = pytest.mark.timeout(40)
@@ -137,14 +138,9 @@ def _commands(library: str, address: str) -> tuple[list[str], list[str]]:
         _need_tls_in_libgearman()
         return [compiled("worker"), address], [compiled("call"), address]
     if library == "perl":
-        perl = find("perl")
-        if subprocess.run([perl, "-MIO::Socket::SSL", "-e1"], capture_output=True, check=False).returncode:
-            missing("Perl's IO::Socket::SSL", "libio-socket-ssl-perl")
-        return [perl, str(GUESTS / "perl" / "worker.pl"), address], [perl, str(GUESTS / "perl" / "call.pl"), address]
-    if importlib.util.find_spec({"gear": "gear", "pygearman": "gearman"}[library]) is None:
-        missing(f"{library} (pip install --group interop)", "python3-pip")
-    guest = [sys.executable, "-W", "ignore", str(GUESTS / "python" / f"with_{library}.py")]
-    return [*guest, "worker", address], [*guest, "call", address]
+        perl("call", "IO::Socket::SSL")
+        return [*perl("worker"), address], [*perl("call"), address]
+    return [*python(library), "worker", address], [*python(library), "call", address]
 
 
 def _need_tls_in_libgearman() -> None:

@@ -103,6 +103,13 @@ class TestClient:
         assert done.code == 0
         assert b"GEARMAN_TIMEOUT" in done.errors
 
+    def test_a_pid_file_and_the_help(self, worker, gearman, tmp_path):
+        worker("rev", "rev")
+        path = tmp_path / "client.pid"
+        assert gearman("-i", str(path), "-f", "rev", "Hello").output == b"olleH"
+        assert not path.exists()  # it is gone with the client
+        assert b"Client mode: gearman [options] [<data>]" in (done := gearman("-H")).output + done.errors
+
     def test_a_failed_job(self, worker, gearman):
         worker("bad", "sh", "-c", "echo oops; exit 3")
         done = gearman("-f", "bad", "x")
@@ -147,6 +154,17 @@ class TestWorker:
         program = worker("rev", "rev", options=("-t", "200"))
         wait_until(lambda: "GEARMAN_TIMEOUT" in program.errors(), "its complaint about the time limit")
 
+    def test_in_the_background(self, run, gearman, server, tmp_path):
+        path = tmp_path / "worker.pid"
+        argv = [find("gearman"), "-h", "127.0.0.1", "-p", str(server.port), "-w", "-d", "-i", str(path), "-f", "rev"]
+        try:
+            assert run([*argv, "--", "rev"]).code == 0
+            server.wait_for_workers("rev")
+            assert gearman("-f", "rev", "Hello").output == b"olleH"
+        finally:
+            os.kill(int(path.read_text()), signal.SIGTERM)
+        server.wait_for_workers("rev", 0)
+
     def test_its_pid_file(self, worker, tmp_path):
         path = tmp_path / "worker.pid"
         program = worker("rev", "rev", options=("-i", str(path)))
@@ -154,7 +172,7 @@ class TestWorker:
 
     def test_a_large_workload(self, worker, gearman):
         worker("wc", "wc", "-c")
-        assert gearman("-f", "wc", stdin=b"x" * 3_000_000).output == b"3000000\n"
+        assert gearman("-f", "wc", stdin=b"x" * 1_000_000).output == b"1000000\n"
 
     def test_any_bytes(self, worker, gearman):
         worker("cat", "cat")
@@ -230,6 +248,10 @@ class TestAdmin:
         pipe.write_text("open")
         server.wait_for_total("gate", 0)
         assert gearadmin("--status").lines == ["gate\t0\t0\t1", "."]
+
+    def test_without_an_option_and_with_the_help(self, gearadmin):
+        assert gearadmin().code == 1
+        assert b"--priority-status" in gearadmin("--help").output
 
     def test_several_options_at_once(self, gearadmin, gearman):
         gearman("-b", "-f", "later", "x")
