@@ -7,10 +7,11 @@ what ours does in a place where the C tool has a fault, and names the fault.
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from .programs import Outcome, Running, Server, argv_of, environment, free_port, run, wait_until
+from .programs import GEARTRAIN, Outcome, Running, Server, argv_of, environment, free_port, run, wait_until
 
 Gearman = Callable[..., Outcome]
 Worker = Callable[..., Running]
@@ -207,6 +208,25 @@ class TestFaultsThatAreFixed:
         pipe.stdout.close()
         with pipe:
             assert pipe.stderr.read() == b""
+
+    def test_a_progress_without_a_whole(
+        self, gearman: Gearman, start: Worker, function: str, server: Server, tmp_path: Path
+    ) -> None:
+        """The C tool dies of the division by zero."""
+        (tmp_path / "tasks.py").write_text(
+            f"""
+from geartrain import Worker
+
+worker = Worker({server.address!r})
+
+@worker.task({function!r})
+def count(job):
+    job.send_status(7, 0)
+    return b"done\\n"
+"""
+        )
+        start([*GEARTRAIN, "work", "tasks:worker", "-q"], cwd=tmp_path)
+        assert gearman("-f", function, "x") == (0, b"7/0 Complete\ndone\n", b"")
 
     def test_an_output_that_is_full(self, worker: Worker, function: str, server: Server) -> None:
         worker("--", "cat")
