@@ -63,9 +63,12 @@ def test_a_server_that_is_none_is_an_error(world: World, function: str) -> None:
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         peer.sock.recv(1)
 
-    with Scripted(speak_http) as server, world.client(server.address) as client:
-        with pytest.raises(ConnectionLost, match="not a Gearman packet"):
-            client.do(function)
+    with (
+        Scripted(speak_http) as server,
+        world.client(server.address) as client,
+        pytest.raises(ConnectionLost, match="not a Gearman packet"),
+    ):
+        client.do(function)
 
 
 def test_a_worker_leaves_a_server_that_is_none(world: World, function: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -74,11 +77,15 @@ def test_a_worker_leaves_a_server_that_is_none(world: World, function: str, capl
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         peer.sock.recv(65536)
 
-    with Scripted(speak_http) as wrong, Server() as right:
-        with world.worker([wrong.address, right.address]) as worker, world.client(right.address) as client:
-            worker.register(function, lambda job: b"here")
-            assert client.do(function) == b"here"
-            wrong.__exit__()
+    with (
+        Scripted(speak_http) as wrong,
+        Server() as right,
+        world.worker([wrong.address, right.address]) as worker,
+        world.client(right.address) as client,
+    ):
+        worker.register(function, lambda job: b"here")
+        assert client.do(function) == b"here"
+        wrong.__exit__()
     assert "not a Gearman packet" in caplog.text
 
 

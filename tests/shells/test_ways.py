@@ -54,9 +54,11 @@ def test_ipv6(world: World, function: str) -> None:
 def test_names_are_looked_up(world: World, function: str) -> None:
     with Server() as server, world.client(f"localhost:{server.port}") as client:
         assert client.echo(b"x") == b"x"
-    with world.client("no-such-host.invalid", connect_timeout=5) as client:
-        with pytest.raises(NoServersAvailable, match=r"no-such-host\.invalid:4730"):
-            client.echo()
+    with (
+        world.client("no-such-host.invalid", connect_timeout=5) as client,
+        pytest.raises(NoServersAvailable, match=r"no-such-host\.invalid:4730"),
+    ):
+        client.echo()
 
 
 class Certificates:
@@ -120,9 +122,11 @@ def test_an_unknown_authority_is_refused(
     stranger = str(tmp_path / "stranger.pem")
     trustme.CA().cert_pem.write_to_path(stranger)
     with Server(ssl=True, **certificates.server) as server:
-        with world.client(server.address, ssl_ca_file=stranger) as client:
-            with pytest.raises(NoServersAvailable, match="certificate was refused"):
-                client.echo()
+        with (
+            world.client(server.address, ssl_ca_file=stranger) as client,
+            pytest.raises(NoServersAvailable, match="certificate was refused"),
+        ):
+            client.echo()
         with pytest.raises(ConnectionLost, match="certificate was refused"):
             AdminClient(server.address, ssl_ca_file=stranger).version()
 
@@ -132,9 +136,11 @@ def test_a_certificate_for_another_host_is_refused_unless_told_otherwise(
 ) -> None:
     other = certificates.issue(tmp_path, "other", "other.example")
     with Server(ssl=True, **other) as server:
-        with world.client(server.address, ssl_ca_file=certificates.ca) as client:
-            with pytest.raises(NoServersAvailable, match="certificate was refused"):
-                client.echo()
+        with (
+            world.client(server.address, ssl_ca_file=certificates.ca) as client,
+            pytest.raises(NoServersAvailable, match="certificate was refused"),
+        ):
+            client.echo()
         with world.client(server.address, ssl_ca_file=certificates.ca, ssl_check_hostname=False) as client:
             assert client.echo(b"x") == b"x"
 
@@ -148,10 +154,12 @@ def test_tls_never_falls_back_to_plain_text(world: World, function: str, certifi
         while peer.sock.recv(65536):
             pass
 
-    with Scripted(plain) as server:
-        with world.client(server.address, ssl_ca_file=certificates.ca, connect_timeout=2) as client:
-            with pytest.raises(NoServersAvailable):
-                client.do(function, b"secret")
+    with (
+        Scripted(plain) as server,
+        world.client(server.address, ssl_ca_file=certificates.ca, connect_timeout=2) as client,
+        pytest.raises(NoServersAvailable),
+    ):
+        client.do(function, b"secret")
     assert heard[0][:1] == b"\x16"  # a TLS handshake
     assert b"REQ" not in heard[0]
 
@@ -159,9 +167,11 @@ def test_tls_never_falls_back_to_plain_text(world: World, function: str, certifi
 def test_a_server_that_never_shakes_hands_bounds_the_wait(world: World, certificates: Certificates) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with world.client(address, ssl_ca_file=certificates.ca, connect_timeout=0.3) as client:
-            with pytest.raises(NoServersAvailable, match="no answer in time"):
-                client.echo()
+        with (
+            world.client(address, ssl_ca_file=certificates.ca, connect_timeout=0.3) as client,
+            pytest.raises(NoServersAvailable, match="no answer in time"),
+        ):
+            client.echo()
 
 
 def test_half_a_tls_configuration_is_refused(world: World, certificates: Certificates, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Owns the answers' forms. Must not know what a terminal shows.
 """
 
 import ssl as ssl_module
+from collections import deque
 from collections.abc import Iterator
 from time import monotonic
 from typing import NamedTuple, Self
@@ -91,7 +92,8 @@ class AdminClient:
         self.timeout = timeout
         self._context = Tls(ssl, ssl_ca_file, ssl_certificate, ssl_key, ssl_check_hostname).context()
         self._transport: Transport | None = None
-        self._rest = b""
+        self._lines: deque[bytes] = deque()
+        self._partial = b""
 
     # Lists.
 
@@ -191,7 +193,7 @@ class AdminClient:
     def _send(self, line: bytes) -> float | None:
         deadline = None if self.timeout is None else monotonic() + self.timeout
         transport = self._transport
-        if transport is not None and transport.recv(0.0) is not None:
+        if transport is not None and (self._lines or self._partial or transport.recv(0.0) is not None):
             self.close()  # it ended, or an old answer came late
         if self._transport is None:
             self._transport = connect(self.server, self._context, self.timeout or 60.0)
@@ -206,7 +208,7 @@ class AdminClient:
 
     def _line(self, deadline: float | None) -> str:
         assert self._transport is not None
-        while b"\n" not in self._rest:
+        while not self._lines:
             try:
                 data = self._transport.recv(_left(deadline))
             except ConnectionLost:
@@ -218,13 +220,14 @@ class AdminClient:
             if not data:
                 self.close()
                 raise ConnectionLost(f"{self.server} closed the connection in the middle of an answer")
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line.removesuffix(b"\r").decode("utf-8", "surrogateescape")
+            *lines, self._partial = (self._partial + data).split(b"\n")
+            self._lines.extend(lines)
+        return self._lines.popleft().removesuffix(b"\r").decode("utf-8", "surrogateescape")
 
     def close(self) -> None:
         """Ends the connection; the next command opens one."""
-        self._rest = b""
+        self._lines.clear()
+        self._partial = b""
         if self._transport is not None:
             self._transport.close()
             self._transport = None
