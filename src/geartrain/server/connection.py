@@ -12,11 +12,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from geartrain.engine.dispatch import receive, refuse_stream
-from geartrain.engine.peer import Peer
 from geartrain.protocol.packets import REQUEST_MAGIC
 from geartrain.protocol.parser import Parser
 
 if TYPE_CHECKING:
+    from geartrain.engine.peer import Peer
     from geartrain.server.listener import Hub
 
 __all__ = ["Connection", "TlsConnection"]
@@ -73,7 +73,7 @@ class Connection:
         if not data:
             self._eof()
             return
-        hub.engine.stats.bytes_in += len(data)
+        hub.stats.bytes_in += len(data)
         parser = self._parser
         items = parser.feed(data)
         if items:
@@ -119,7 +119,7 @@ class Connection:
                 except OSError as error:
                     self._lost(error)
                     return
-                self._hub.engine.stats.bytes_out += sent
+                self._hub.stats.bytes_out += sent
                 if sent < len(data):
                     self._unsent = [memoryview(data)[sent:]]
                     self._unsent_size = len(data) - sent
@@ -162,7 +162,7 @@ class Connection:
             except OSError as error:
                 self._lost(error)
                 return
-            self._hub.engine.stats.bytes_out += sent
+            self._hub.stats.bytes_out += sent
             self._unsent_size -= sent
             for piece in pieces:
                 if sent < len(piece):

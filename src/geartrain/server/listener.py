@@ -41,6 +41,7 @@ class Hub:
 
     def __init__(self, engine: Engine, reactor: Reactor, config: Config, tls: ssl.SSLContext | None) -> None:
         self.engine = engine
+        self.stats = engine.stats
         self.reactor = reactor
         self.tls = tls
         self.max_packet = config.max_packet

@@ -1,10 +1,10 @@
 """The event loop, and how the server's own sockets are watched on it.
 
 Owns the one trick of the shell: the connections of the job server stand in asyncio's own epoll, but are called
-straight from its `select`, without a handle, a context and a queue entry for each event; and everything that a turn
-of the loop produced is sent in one go before the loop waits again. The rest of asyncio (HTTP, signals, threads'
-calls) runs on the same loop as ever. On another loop (uvloop, a test's own) the same connections are watched with
-`add_reader`.
+straight from its `select`, without a handle, a context and a queue entry for each event; asyncio gets its turn only
+when there is something for it, and everything that a turn produced is sent in one go before the loop waits again.
+The rest of asyncio (HTTP, signals, threads' calls) runs on the same loop as ever. On another loop (uvloop, a test's
+own) the same connections are watched with `add_reader`.
 
 Must not know jobs or the protocol.
 """
@@ -14,13 +14,18 @@ import logging
 import select
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from contextvars import Context
+from time import monotonic
+from typing import Any, Final, Protocol
 
 from geartrain.errors import ConfigError
 
 __all__ = ["GearLoop", "LoopReactor", "Reactor", "Watched", "reactor_of", "run"]
 
 logger = logging.getLogger("geartrain.server")
+
+_OUT: Final = select.EPOLLOUT
+_NOT_OUT: Final = ~select.EPOLLOUT
 
 
 class Watched(Protocol):
@@ -49,8 +54,7 @@ class Reactor(Protocol):
     def at_turn(self, callback: Callable[[], float | None] | None) -> None:
         """Has something called once per turn, before the loop waits. None ends it.
 
-        It returns how many seconds the loop may wait at most; None where its own timers are enough. asyncio has
-        worked out its waiting time before, and does not know of a timer that the turn sets.
+        It returns how many seconds may pass until it is called again; None for any time.
         """
         ...
 
@@ -62,7 +66,8 @@ class Poller(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._owners: dict[int, Watched] = {}
-        self._turns: list[Callable[[], float | None]] = []
+        self._turn: Callable[[], float | None] | None = None
+        self._hurry = False
 
     # ---- what asyncio calls
 
@@ -104,37 +109,60 @@ class Poller(selectors.BaseSelector):
         self._owners.clear()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        for turn in self._turns:
-            wait = turn()
-            if wait is not None and (timeout is None or wait < timeout):
-                timeout = wait
-        ready: list[tuple[selectors.SelectorKey, int]] = []
-        try:
-            # epoll counts in milliseconds and rounds down: up, or the loop would spin
-            events = self._epoll.poll(-1 if timeout is None else (timeout + 0.000999 if timeout > 0 else 0))
-        except InterruptedError:
-            return ready
+        """Waits for events, and serves the watched sockets as long as nothing comes for asyncio.
+
+        Returns to asyncio when one of its own files is ready, its next timer is due, or somebody called `return_soon`:
+        a turn of its loop costs more than all that the job server does for a packet.
+        """
+        until = None if timeout is None else monotonic() + timeout
+        poll = self._epoll.poll
         owners = self._owners
-        for fd, event in events:
-            owner = owners.get(fd)
-            if owner is not None:
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        while True:
+            self._hurry = False
+            wait = self._turn() if self._turn is not None else None
+            if self._hurry:
+                timeout = 0.0
+            elif until is None:
+                timeout = wait
+            else:
+                timeout = until - monotonic()
+                if wait is not None and wait < timeout:
+                    timeout = wait
+            try:
+                # epoll counts in milliseconds and rounds down: up, or the loop would spin
+                events = poll(-1 if timeout is None else (timeout + 0.000999 if timeout > 0 else 0))
+            except InterruptedError:
+                return ready
+            for fd, event in events:
+                owner = owners.get(fd)
+                if owner is None:
+                    self._foreign(fd, event, ready)
+                    continue
                 try:
-                    if event & ~select.EPOLLOUT:
+                    if event & _NOT_OUT:
                         owner.readable()
-                    if event & select.EPOLLOUT:
+                    if event & _OUT:
                         owner.writable()
                 except Exception as error:
                     owner.broken(error)
-            else:
-                key = self._keys.get(fd)
-                if key is not None:
-                    mask = 0
-                    if event & ~select.EPOLLOUT:
-                        mask |= selectors.EVENT_READ
-                    if event & ~select.EPOLLIN:
-                        mask |= selectors.EVENT_WRITE
-                    ready.append((key, mask & key.events))
-        return ready
+            if ready or self._hurry or (until is not None and monotonic() >= until):
+                return ready
+
+    def _foreign(self, fd: int, event: int, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        """An event for asyncio."""
+        key = self._keys.get(fd)
+        if key is not None:
+            mask = 0
+            if event & _NOT_OUT:
+                mask |= selectors.EVENT_READ
+            if event & ~select.EPOLLIN:
+                mask |= selectors.EVENT_WRITE
+            ready.append((key, mask & key.events))
+
+    def return_soon(self) -> None:
+        """Something was scheduled with asyncio meanwhile: it must get its turn."""
+        self._hurry = True
 
     # ---- what the job server calls
 
@@ -150,7 +178,7 @@ class Poller(selectors.BaseSelector):
             self._epoll.unregister(fd)
 
     def at_turn(self, callback: Callable[[], float | None] | None) -> None:
-        self._turns = [] if callback is None else [callback]
+        self._turn = callback
 
 
 def _mask(read: bool, write: bool) -> int:
@@ -164,6 +192,18 @@ class GearLoop(asyncio.SelectorEventLoop):
         self.poller = Poller()
         super().__init__(self.poller)
 
+    def call_soon(  # type: ignore[override]  # the stub's type of args has no use here
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.poller.return_soon()
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self.poller.return_soon()
+        return super().call_at(when, callback, *args, context=context)
+
 
 class LoopReactor:
     """Watches sockets on any asyncio loop."""
@@ -173,6 +213,7 @@ class LoopReactor:
         self._watched: dict[int, tuple[bool, bool]] = {}
         self._turn: Callable[[], float | None] | None = None
         self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, fd: int, owner: Watched, read: bool, write: bool) -> None:
         before = self._watched.get(fd, (False, False))
@@ -209,8 +250,21 @@ class LoopReactor:
 
     def _end_turn(self) -> None:
         self._scheduled = False
-        if self._turn is not None:
-            self._turn()
+        if self._turn is None:
+            return
+        wait = self._turn()
+        if wait is None:
+            return
+        when = self._loop.time() + max(wait, 0)
+        if self._timer is not None:
+            if self._timer.when() <= when and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self.wake()
 
 
 def reactor_of(loop: asyncio.AbstractEventLoop) -> Reactor:

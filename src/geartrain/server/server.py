@@ -58,8 +58,7 @@ class JobServer:
         self._eager: Committer | None = None  # the same, unless it shall write at the stop only
         self._replay: asyncio.Task[int] | None = None
         self._drain: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._due: float | None = None
         self._stopped = asyncio.Event()
         self._stopping = False
         self._http: HttpServer | None = None
@@ -187,12 +186,15 @@ class JobServer:
     # ---- turns
 
     def _turn(self) -> float | None:
-        """The end of a turn of the loop: everything that it produced is sent, stored and timed.
+        """The end of a turn: what is due is done, and everything that the turn produced is sent and stored.
 
         Returns:
-            seconds until a timer that it has set; None for none.
+            seconds until something is due; None for nothing.
         """
         engine = self.engine
+        due = self._due
+        if due is not None and monotonic() >= due:
+            engine.tick(monotonic())
         if engine.unsettled:
             engine.settle()
         if self._eager is not None:
@@ -204,20 +206,8 @@ class JobServer:
                 peer.dirty = False
                 peer.link.flush()
             dirty = engine.dirty
-        deadline = engine.deadline()
-        if deadline is None or (self._timer is not None and deadline >= self._timer_at):
-            return None
-        if self._timer is not None:
-            self._timer.cancel()
-        wait = max(deadline - monotonic(), 0)
-        self._timer_at = deadline
-        self._timer = self._loop.call_later(wait, self._tick)
-        return wait
-
-    def _tick(self) -> None:
-        self._timer = None
-        self.engine.tick(monotonic())
-        self.changed()
+        due = self._due = engine.deadline()
+        return None if due is None else due - monotonic()
 
     def changed(self) -> None:
         """The engine was changed outside of a watched socket: has the turn's end come."""
@@ -287,8 +277,6 @@ class JobServer:
             await self._http.close()
         self._reactor.at_turn(None)
         self._hub.close_all()
-        if self._timer is not None:
-            self._timer.cancel()
         if self._store is not None:
             await self._loop.run_in_executor(None, self._store.close)
         self._stopped.set()
