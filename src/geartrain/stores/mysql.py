@@ -48,7 +48,6 @@ class MysqlStore(SqlStore):
 
         self._driver = pymysql
         self._where = where
-        self._kind = _Column("varbinary", "", "")
 
     @classmethod
     def from_options(cls, options: Mapping[str, str], handle_prefix: bytes) -> "MysqlStore":
@@ -73,22 +72,22 @@ class MysqlStore(SqlStore):
             max_allowed_packet=1 << 30, program_name="geartrain",
         )  # fmt: skip
         try:
-            link = MysqlLink(connection, where, str(self))
+            return MysqlLink(connection, where, str(self))
         except self._driver.MySQLError:
             connection.close()
             raise
-        self._kind = link.kind
-        return link
 
     def plain(self, function: bytes, unique: bytes) -> tuple[bool, bool]:
         """See `SqlStore.plain`. In a table that gearmand made, the usual collation takes ``a`` and ``A`` for the same,
         and ``a`` and ``a `` too: only what no collation changes stands there as it is."""
-        kind = self._kind
+        link = self._link
+        assert isinstance(link, MysqlLink)
+        kind = link.kind
         if kind.binary:
             return len(function) <= 255, len(unique) <= 64
         known = text_key(function, 255, utf8=False)
         unchanged = _unchanged(unique, kind.folds) and _unchanged(function, kind.folds)
-        return known, known and unchanged and text_key(unique, 64, utf8=False)
+        return known, known and unchanged and not link.lossy and text_key(unique, 64, utf8=False)
 
     def translate(self, exc: Exception) -> StoreError | None:
         """See `SqlStore.translate`."""
@@ -152,6 +151,7 @@ class MysqlLink(Link):
         self._values = f"`{where.table}_geartrain_values`"
         self._ranges = f"`{where.table}_geartrain_prefixes`"
         self.kind = self._column()
+        self.lossy = False
         self.most_bytes = int(self._all("SELECT @@max_allowed_packet")[0][0])
 
     def _all(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
@@ -166,6 +166,19 @@ class MysqlLink(Link):
             (self._where.database, self._where.table),
         )
         return _Column(rows[0][0], rows[0][1] or "", rows[0][2] or "") if rows else _Column("varbinary", "", "")
+
+    def _has_lossy_keys(self) -> bool:
+        """Whether rows of gearmand's are there with keys that the collation takes for others, too."""
+
+        def changed(column: str) -> str:
+            return f"BINARY {column} <> BINARY CONVERT(LOWER({column}) USING ascii) OR {column} LIKE '% '"
+
+        return bool(
+            self._all(
+                f"SELECT EXISTS (SELECT 1 FROM {self._queue} WHERE unique_key NOT LIKE '9ea27a%' AND "
+                f"({changed('unique_key')} OR {changed('function_name')}))"
+            )[0][0]
+        )
 
     def prepare(self) -> None:
         """See `Link.prepare`."""
@@ -186,6 +199,7 @@ class MysqlLink(Link):
                 f"{self._name} is in use by another server. Stop it, or give this one a table of its own."
             )
         self.kind = kind = self._column()
+        self.lossy = not kind.binary and self._has_lossy_keys()
         # The same kind of columns as gearmand's, so that the index of one serves the keys of the other.
         key = "VARBINARY" if kind.binary else "VARCHAR"
         more = "" if kind.binary else f" CHARACTER SET {kind.charset} COLLATE {kind.collation}"

@@ -66,8 +66,8 @@ class PostgresStore(SqlStore):
                 "The queue type Postgres needs the package psycopg: pip install 'geartrain[postgres]'"
             ) from exc
         table = options.get("libpq-table", "queue")
-        if not table or "\0" in table:
-            raise ConfigError("--libpq-table needs the name of a table.")
+        if not table or "\0" in table or "%" in table:
+            raise ConfigError(f"--libpq-table={table} is no name for a table.")
         password = secret(options, "libpq-password", "PGPASSWORD")
         return cls(options.get("libpq-conninfo", ""), table, password, handle_prefix)
 
@@ -291,4 +291,4 @@ def _quoted(schema: str, name: str) -> str:
     """gearmand writes the name without quotes, and PostgreSQL then takes it in lower case."""
     parts = [schema, name] if schema else [name]
     folded = [part.lower() if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*", part) else part for part in parts]
-    return ".".join('"' + part.replace('"', '""').replace("%", "%%") + '"' for part in folded)
+    return ".".join('"' + part.replace('"', '""') + '"' for part in folded)

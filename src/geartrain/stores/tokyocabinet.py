@@ -110,10 +110,10 @@ class TokyoCabinetStore:
         self._has_room(0)
         theirs = self._theirs = HashDatabase(self._path)
         ours = self._ours = HashDatabase(self._path + ".geartrain")
-        self._file = _identity(self._path)
         if self._optimize:
-            theirs.optimize()
+            theirs.optimize()  # writes another file under the same name
             self._optimize = False
+        self._file = _identity(self._path)
         next_number = max(self._next, int(ours.get(b"next") or 1))
         ours.begin()
         next_number = self._take_over(theirs, ours, next_number)
