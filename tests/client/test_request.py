@@ -33,18 +33,18 @@ from geartrain.protocol.packets import request
     ],
 )
 def test_plain_submissions(priority: Priority, background: bool, command: C) -> None:
-    assert submission(b"f", b"u", b"w\0w", priority, background) == [request(command, b"f", b"u", b"w\0w")]
+    assert submission(b"f", b"u", b"w\0w", priority, background) == (request(command, b"f", b"u", b"w\0w"),)
 
 
 def test_special_submissions() -> None:
     epoch = submission(b"f", b"u", b"w", background=True, epoch=1700000000)
-    assert epoch == [request(C.SUBMIT_JOB_EPOCH, b"f", b"u", b"1700000000", b"w")]
+    assert epoch == (request(C.SUBMIT_JOB_EPOCH, b"f", b"u", b"1700000000", b"w"),)
     sched = submission(b"f", b"u", b"w", background=True, schedule=Schedule(minute=30, day_of_week=0))
-    assert sched == [request(C.SUBMIT_JOB_SCHED, b"f", b"u", b"30", b"", b"", b"", b"0", b"w")]
+    assert sched == (request(C.SUBMIT_JOB_SCHED, b"f", b"u", b"30", b"", b"", b"", b"0", b"w"),)
     reduce = submission(b"f", b"u", b"w", reducer=b"r")
-    assert reduce == [request(C.SUBMIT_REDUCE_JOB, b"f", b"u", b"r", b"", b"w")]
+    assert reduce == (request(C.SUBMIT_REDUCE_JOB, b"f", b"u", b"r", b"", b"w"),)
     reduce = submission(b"f", b"u", b"w", background=True, reducer=b"r")
-    assert reduce == [request(C.SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"u", b"r", b"", b"w")]
+    assert reduce == (request(C.SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"u", b"r", b"", b"w"),)
 
 
 def test_what_the_protocol_has_no_command_for() -> None:

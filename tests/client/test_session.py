@@ -12,7 +12,7 @@ from geartrain.protocol.packets import response
 
 def new_task(name: bytes = b"f", *, background: bool = False, **callbacks: object) -> BaseTask:
     packet = submission(name, b"", b"workload", Priority.NORMAL, background)
-    return BaseTask(name, b"", packet, background, Callbacks(**callbacks) if callbacks else NO_CALLBACKS)  # type: ignore[arg-type]
+    return BaseTask(None, name, b"", packet, background, Callbacks(**callbacks) if callbacks else NO_CALLBACKS)  # type: ignore[arg-type]
 
 
 def submit(session: ClientSession, task: BaseTask) -> BaseTask:
@@ -179,7 +179,7 @@ def test_a_large_workload_is_not_copied(session: ClientSession) -> None:
     workload = b"x" * (1 << 20)
     packet = submission(b"f", b"", workload)
     assert packet[1] is workload
-    submit(session, BaseTask(b"f", b"", packet, False, NO_CALLBACKS))
+    submit(session, BaseTask(None, b"f", b"", packet, False, NO_CALLBACKS))
     head = session.pending()
     session.sent(len(head))
     assert session.pending() is workload

@@ -23,19 +23,19 @@ R = TypeVar("R")
 class AsyncTask(BaseTask):
     """A submitted job: awaitable, and an asynchronous iterator over its data."""
 
-    __slots__ = ("_client", "_waiters")
+    __slots__ = ("_waiters",)
+    _client: "AsyncClient"
 
     def __init__(
         self,
+        client: object,
         function: bytes,
         unique: bytes,
-        packet: list[bytes],
+        packet: tuple[bytes, ...],
         background: bool,
         callbacks: Callbacks,
-        client: "AsyncClient",
     ) -> None:
-        super().__init__(function, unique, packet, background, callbacks)
-        self._client = client
+        super().__init__(client, function, unique, packet, background, callbacks)
         self._waiters: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
@@ -92,13 +92,10 @@ class AsyncTask(BaseTask):
 class AsyncClient(BaseClient[AsyncTask]):
     """Submits jobs and waits for them, in the running event loop."""
 
+    _task_type = AsyncTask
+
     def _set_up(self) -> None:
         self._linker = Linker(self.pool, self._tls, self.connect_timeout, self.exceptions)
-
-    def _new_task(
-        self, function: bytes, unique: bytes, packet: list[bytes], background: bool, callbacks: Callbacks
-    ) -> AsyncTask:
-        return AsyncTask(function, unique, packet, background, callbacks, self)
 
     def _start(self, tasks: Sequence[AsyncTask]) -> None:
         self._linker.start(tasks)

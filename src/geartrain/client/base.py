@@ -7,7 +7,7 @@ import os
 import ssl as ssl_module
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from geartrain.client.address import Servers, parse_servers
 from geartrain.client.pool import Pool
@@ -31,6 +31,8 @@ from geartrain.client.tls import Tls
 __all__ = ["BaseClient"]
 
 T = TypeVar("T", bound=BaseTask)
+_NAMES: Final = 4096
+"""Function names that are kept checked and packed."""
 File = str | os.PathLike[str]
 
 
@@ -50,6 +52,8 @@ class BaseClient(ABC, Generic[T]):
     Raises:
         ConfigError: a server or a TLS setting cannot be used.
     """
+
+    _task_type: type[T]
 
     def __init__(
         self,
@@ -71,17 +75,12 @@ class BaseClient(ABC, Generic[T]):
         self.exceptions = exceptions
         self.namespace = name_bytes(namespace, "namespace")
         self._tls = Tls(ssl, ssl_ca_file, ssl_certificate, ssl_key, ssl_check_hostname).context()
+        self._names: dict[Name, tuple[bytes, bytes]] = {}  # function names on the wire, and without the namespace
         self._set_up()
 
     @abstractmethod
     def _set_up(self) -> None:
         """What the shell adds."""
-
-    @abstractmethod
-    def _new_task(
-        self, function: bytes, unique: bytes, packet: list[bytes], background: bool, callbacks: Callbacks
-    ) -> T:
-        """A task of the shell's own kind."""
 
     @abstractmethod
     def _start(self, tasks: Sequence[T]) -> None:
@@ -156,8 +155,7 @@ class BaseClient(ABC, Generic[T]):
         level = priority_of(priority)
         callbacks = Callbacks(complete=on_complete, fail=on_fail) if on_complete or on_fail else NO_CALLBACKS
         tasks = [
-            self._make(function, payload_bytes(w), None, level, background, None, None, None, callbacks)
-            for w in workloads
+            self._make(function, payload_bytes(w), None, level, background, callbacks=callbacks) for w in workloads
         ]
         self._start(tasks)
         return tasks
@@ -168,23 +166,33 @@ class BaseClient(ABC, Generic[T]):
         workload: bytes,
         unique: Name | None,
         priority: Priority,
-        background: bool,
-        at: When | None,
-        schedule: Schedule | None,
-        reducer: Name | None,
-        callbacks: Callbacks,
+        background: bool = False,
+        at: When | None = None,
+        schedule: Schedule | None = None,
+        reducer: Name | None = None,
+        callbacks: Callbacks = NO_CALLBACKS,
     ) -> T:
-        wire = function_bytes(function, self.namespace)
-        background = background or at is not None or schedule is not None
-        key = unique_for(unique, workload, background)
-        packet = submission(
-            wire,
-            key,
-            workload,
-            priority,
-            background,
-            None if at is None else epoch_of(at),
-            schedule,
-            None if reducer is None else function_bytes(reducer, self.namespace),
-        )
-        return self._new_task(wire[len(self.namespace) :], key, packet, background, callbacks)
+        known = self._names.get(function)
+        if known is None:
+            wire = function_bytes(function, self.namespace)
+            known = wire, wire[len(self.namespace) :]
+            if len(self._names) < _NAMES:
+                self._names[function] = known
+        wire, bare = known
+        if at is not None or schedule is not None:
+            background = True
+        key = b"" if unique is None and not background else unique_for(unique, workload, background)
+        if at is None and schedule is None and reducer is None:
+            packet = submission(wire, key, workload, priority, background)
+        else:
+            packet = submission(
+                wire,
+                key,
+                workload,
+                priority,
+                background,
+                None if at is None else epoch_of(at),
+                schedule,
+                None if reducer is None else function_bytes(reducer, self.namespace),
+            )
+        return self._task_type(self, bare, key, packet, background, callbacks)

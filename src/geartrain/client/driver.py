@@ -5,9 +5,10 @@ own: whoever waits reads, for itself and for everybody else, and the other threa
 over. One thread alone so pays for no hand-over. Must not know what the packets mean: that is the session's.
 """
 
+import logging
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Condition, Lock, get_ident
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -21,6 +22,8 @@ from geartrain.protocol.commands import Command
 
 __all__ = ["Awaited", "Driver"]
 
+logger = logging.getLogger("geartrain.client")
+
 _SILENCE: Final = 0.1
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
 
@@ -31,6 +34,11 @@ class Awaited(Protocol):
     @property
     def done(self) -> bool:
         """Whether waiting is over."""
+
+
+def describe(task: BaseTask | None) -> str:
+    """A task for a message."""
+    return "a reply" if task is None else f"the job for {task.function.decode('utf-8', 'backslashreplace')}"
 
 
 class Link:
@@ -60,31 +68,37 @@ class Driver:
         self._context = context
         self._connect_timeout = connect_timeout
         self._exceptions = exceptions
-        self._reset()
-
-    def _reset(self) -> None:
         self._cond = Condition(Lock())  # guards all that follows, the session included
         self._link: Link | None = None
         self._reader: int | None = None  # the thread that reads at the moment
         self._others = 0  # how many wait for it
         self._pid = os.getpid()
 
-    # Sending.
+    # Sending, and waiting.
 
-    def start(self, tasks: Sequence[BaseTask]) -> None:
+    def start(self, tasks: Sequence[BaseTask], timeout: float | None) -> None:
         """Sends tasks. Those that no server can have seen go to the next server when one fails.
+
+        Where the server takes no more for so many seconds, the rest waits for whoever waits for a task.
 
         Raises:
             NoServersAvailable: no server could be reached.
         """
-
-        def submit(session: ClientSession) -> None:
+        with self._cond:
+            link = self._connected()
             for task in tasks:
-                session.submit(task)
+                link.session.submit(task)
+            self._write(link)
+            if link.blocked:
+                self._flush(None if timeout is None else monotonic() + timeout)
 
-        link = self._put(submit)
-        if link is not None:
-            self._flush(link)
+    def run(self, task: BaseTask, timeout: float | None) -> None:
+        """Sends a task and reads until it is done. Raises as `start` and `wait`."""
+        with self._cond:
+            link = self._connected()
+            link.session.submit(task)
+            self._write(link)
+            self._read_until(task, timeout, task)
 
     def ask(self, command: Command, key: bytes, timeout: float | None) -> Any:
         """Asks the server something and waits for the reply.
@@ -93,90 +107,81 @@ class Driver:
             RequestTimeout, ConnectionLost, ServerError: there is none.
         """
         pending = Pending(key)
-        link = self._put(lambda session: session.ask(command, pending))
-        if link is not None:
-            self._flush(link)
-        self.wait(pending, timeout, "a reply")
+        with self._cond:
+            link = self._connected()
+            link.session.ask(command, pending)
+            self._write(link)
+            self._read_until(pending, timeout, None)
         if pending.error is not None:
             raise pending.error
         return pending.value
 
-    def _put(self, act: Callable[[ClientSession], object]) -> Link | None:
-        """Lets `act` put packets into the session and writes. Returns the link where not all went out."""
-        if os.getpid() != self._pid:
-            self._forked()
-        with self._cond:
-            link = self._connected()
-            act(link.session)
-            try:
-                if self._write(link):
-                    return None
-            except ConnectionLost as error:
-                self._lose(link, str(error))
-                return None
-            return link
-
-    def _write(self, link: Link) -> bool:
-        """Writes what goes without waiting. Returns whether all is out."""
-        session, transport = link.session, link.transport
-        while data := session.pending():
-            count = transport.send(data)
-            if not count:
-                link.blocked = True
-                return False
-            session.sent(count)
-        link.blocked = False
-        return True
-
-    def _flush(self, link: Link) -> None:
-        """Writes the rest, and reads meanwhile: a server whose answers nobody takes may stop listening."""
-        me = get_ident()
-        while link.blocked:
-            with self._cond:
-                if self._reader in (None, me):
-                    self._read(link, None, me)
-                elif self._link is link:
-                    self._try_to_write(link)
-                if self._link is None:
-                    return
-                if self._link is not link:  # what did not leave is in the next one now
-                    link = self._link
-                    continue
-            if link.blocked:
-                link.transport.wait(1.0, read=False, write=True)
-
-    def _try_to_write(self, link: Link) -> None:
-        try:
-            self._write(link)
-        except ConnectionLost as error:
-            self._lose(link, str(error))
-
-    # Waiting.
-
-    def wait(self, awaited: Awaited, timeout: float | None, what: str) -> None:
+    def wait(self, awaited: Awaited, timeout: float | None, task: BaseTask | None = None) -> None:
         """Reads until something is done.
+
+        Args:
+            awaited: what.
+            timeout: in seconds, None for ever.
+            task: what the error's text speaks of.
 
         Raises:
             RequestTimeout: it is not, after so many seconds.
         """
+        with self._cond:
+            self._read_until(awaited, timeout, task)
+
+    def _read_until(self, awaited: Awaited, timeout: float | None, task: BaseTask | None) -> None:
         deadline = None if timeout is None else monotonic() + timeout
         me = get_ident()
         remaining: float | None = None
-        with self._cond:
-            while not awaited.done:
-                if deadline is not None:
-                    remaining = deadline - monotonic()
-                    if remaining <= 0:
-                        raise RequestTimeout(f"{what} did not come within {timeout:g} seconds")
-                if self._reader is not None and self._reader != me:
-                    self._others += 1
-                    self._cond.wait(remaining)
-                    self._others -= 1
-                    continue
-                link = self._link
-                if link is None:
-                    raise ConnectionLost("the client was closed")
+        while not awaited.done:
+            if deadline is not None:
+                remaining = deadline - monotonic()
+                if remaining <= 0:
+                    raise RequestTimeout(f"{describe(task)} did not come within {timeout:g} seconds")
+            if self._reader is not None and self._reader != me:
+                self._others += 1
+                self._cond.wait(remaining)
+                self._others -= 1
+                continue
+            link = self._link
+            if link is None:
+                raise ConnectionLost("the client was closed")
+            self._read(link, remaining, me)
+
+    def _write(self, link: Link) -> None:
+        """Writes what goes without waiting."""
+        session, transport = link.session, link.transport
+        try:
+            while data := session.pending():
+                count = transport.send(data)
+                if not count:
+                    link.blocked = True
+                    return
+                session.sent(count)
+            link.blocked = False
+        except ConnectionLost as error:
+            self._lose(link, str(error))
+
+    def _flush(self, deadline: float | None) -> None:
+        """Writes the rest, and reads meanwhile: a server whose answers nobody takes may stop listening."""
+        me = get_ident()
+        while (link := self._link) is not None and link.blocked:
+            remaining = None if deadline is None else deadline - monotonic()
+            if remaining is not None and remaining <= 0:
+                return
+            if self._reader is None or self._reader == me:
                 self._read(link, remaining, me)
+                continue
+            self._cond.release()  # another thread reads; this one only writes
+            try:
+                link.transport.wait(1.0 if remaining is None else min(1.0, remaining), read=False, write=True)
+            except ConnectionLost:
+                logger.debug("the connection to %s ended while a job was sent", link.transport.server)
+            finally:
+                self._cond.acquire()
+            if self._link is link:
+                self._write(link)
 
     def _read(self, link: Link, timeout: float | None, me: int) -> None:
         """Reads once, with the lock given up meanwhile, and runs the callbacks that are due."""
@@ -201,7 +206,7 @@ class Driver:
         self._reader = before
         try:
             if link.blocked and data != b"":
-                self._try_to_write(link)
+                self._write(link)
             if data:
                 link.session.receive(data)
                 link.used = monotonic()
@@ -230,6 +235,8 @@ class Driver:
 
     def _connected(self) -> Link:
         """The connection to use, opened where there is none, or where the old one died in silence."""
+        if os.getpid() != self._pid:
+            self._forked()
         link = self._link
         if link is not None:
             if monotonic() - link.used < _SILENCE or not link.session.idle or self._reader is not None:
@@ -270,37 +277,33 @@ class Driver:
         link.transport.close()
         self._pool.failed(link.transport.server, monotonic())
         unsent = link.session.lost(cause)
-        while unsent:
-            try:
-                link = self._open()
-            except GeartrainError as error:
-                for task in unsent:
-                    task.fail(error)
-                return
+        if not unsent:
+            return
+        try:
+            link = self._open()
+        except GeartrainError as error:
             for task in unsent:
-                link.session.submit(task)
-            try:
-                self._write(link)
-                return
-            except ConnectionLost as error:
-                self._link = None
-                link.transport.close()
-                self._pool.failed(link.transport.server, monotonic())
-                unsent = link.session.lost(str(error))
+                task.fail(error)
+            return
+        for task in unsent:
+            link.session.submit(task)
+        self._write(link)  # which comes back here where this one ends too
 
     def _forked(self) -> None:
         """This process is a child: the connection belongs to the parent, whose server must not see it end."""
         link = self._link
-        self._reset()
+        self._link = self._reader = None
+        self._others = 0
+        self._pid = os.getpid()
         if link is not None:
-            link.transport.close()
+            link.transport.close()  # without a shutdown: that would end the parent's too
 
     def close(self) -> None:
         """Ends the connection. Tasks that are not done fail with `ConnectionLost`."""
-        if os.getpid() != self._pid:
-            self._forked()
-            return
         with self._cond:
+            if os.getpid() != self._pid:
+                self._forked()
+                return
             link, self._link = self._link, None
             if link is None:
                 return

@@ -57,14 +57,14 @@ class Schedule(NamedTuple):
     day_of_week: int | None = None
 
 
-_COMMANDS: Final[dict[tuple[int, bool], Command]] = {
-    (0, False): Command.SUBMIT_JOB_HIGH,
-    (1, False): Command.SUBMIT_JOB,
-    (2, False): Command.SUBMIT_JOB_LOW,
-    (0, True): Command.SUBMIT_JOB_HIGH_BG,
-    (1, True): Command.SUBMIT_JOB_BG,
-    (2, True): Command.SUBMIT_JOB_LOW_BG,
-}
+_COMMANDS: Final = (  # by priority, and then those of background jobs
+    int(Command.SUBMIT_JOB_HIGH),
+    int(Command.SUBMIT_JOB),
+    int(Command.SUBMIT_JOB_LOW),
+    int(Command.SUBMIT_JOB_HIGH_BG),
+    int(Command.SUBMIT_JOB_BG),
+    int(Command.SUBMIT_JOB_LOW_BG),
+)
 _PRIORITIES: Final = {"high": Priority.HIGH, "normal": Priority.NORMAL, "low": Priority.LOW}
 
 
@@ -161,14 +161,17 @@ def submission(
     epoch: int | None = None,
     schedule: Schedule | None = None,
     reducer: bytes | None = None,
-) -> list[bytes]:
+) -> tuple[bytes, ...]:
     """The packet of a submission, in pieces.
 
     Raises:
         LocalProtocolError: the protocol has no command for this combination.
     """
     if epoch is None and schedule is None and reducer is None:
-        command = _COMMANDS[priority, background]
+        command = _COMMANDS[priority + 3 * background]
+        size = len(function) + len(unique) + len(workload) + 2
+        if len(workload) <= _WHOLE:
+            return (b"%b%b\0%b\0%b" % (_HEAD.pack(REQUEST_MAGIC, command, size), function, unique, workload),)
         start = b"%b\0%b\0" % (function, unique)
     else:
         command, extra = _special(priority, background, epoch, schedule, reducer)
@@ -177,12 +180,12 @@ def submission(
     if size > 0xFFFFFFFF:
         raise LocalProtocolError(f"a packet holds less than 4 GiB, this one would have {size} bytes")
     head = _HEAD.pack(REQUEST_MAGIC, command, size) + start
-    return [head + workload] if len(workload) <= _WHOLE else [head, workload]
+    return (head + workload,) if len(workload) <= _WHOLE else (head, workload)
 
 
 def _special(
     priority: Priority, background: bool, epoch: int | None, schedule: Schedule | None, reducer: bytes | None
-) -> tuple[Command, tuple[bytes, ...]]:
+) -> tuple[int, tuple[bytes, ...]]:
     if (epoch is not None) + (schedule is not None) + (reducer is not None) > 1:
         raise LocalProtocolError("at, schedule and reducer exclude each other: the protocol has no command for two")
     if priority is not Priority.NORMAL:

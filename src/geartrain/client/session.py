@@ -70,10 +70,11 @@ class ClientSession:
         """Queues a task's packet."""
         self._order += 1
         task.order = self._order
+        queued = self._queued
         for piece in task.packet:
             self._out.append(piece)
-            self._queued += len(piece)
-        task.end = self._queued
+            queued += len(piece)
+        task.end = self._queued = queued
         self._created.append(task)
 
     def ask(self, command: Command, pending: Pending) -> None:

@@ -9,8 +9,8 @@ from typing import Self
 
 from geartrain.client.base import BaseClient
 from geartrain.client.driver import Driver
-from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes
-from geartrain.client.task import BaseTask, Callbacks, JobStatus
+from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes, priority_of
+from geartrain.client.task import BaseTask, JobStatus
 from geartrain.errors import RequestTimeout
 from geartrain.protocol.commands import Command
 
@@ -20,19 +20,8 @@ __all__ = ["Client", "Task"]
 class Task(BaseTask):
     """A submitted job: a future, and an iterator over its data."""
 
-    __slots__ = ("_client",)
-
-    def __init__(
-        self,
-        function: bytes,
-        unique: bytes,
-        packet: list[bytes],
-        background: bool,
-        callbacks: Callbacks,
-        client: "Client",
-    ) -> None:
-        super().__init__(function, unique, packet, background, callbacks)
-        self._client = client
+    __slots__ = ()
+    _client: "Client"
 
     def result(self, timeout: float | None = None) -> bytes:
         """Waits for the result.
@@ -124,21 +113,17 @@ class _Any:
 class Client(BaseClient[Task]):
     """Submits jobs and waits for them. Any number of threads may share one client."""
 
+    _task_type = Task
+
     def _set_up(self) -> None:
         self._driver = Driver(self.pool, self._tls, self.connect_timeout, self.exceptions)
 
-    def _new_task(
-        self, function: bytes, unique: bytes, packet: list[bytes], background: bool, callbacks: Callbacks
-    ) -> Task:
-        return Task(function, unique, packet, background, callbacks, self)
-
     def _start(self, tasks: Sequence[Task]) -> None:
-        self._driver.start(tasks)
+        self._driver.start(tasks, self.timeout)
 
     def _wait(self, awaited: "Task | _Created | _All | _Any", timeout: float | None, task: BaseTask | None) -> None:
         if not awaited.done:
-            name = "the task" if task is None else f"the job for {task.function.decode('utf-8', 'backslashreplace')}"
-            self._driver.wait(awaited, self.timeout if timeout is None else timeout, name)
+            self._driver.wait(awaited, self.timeout if timeout is None else timeout, task)
 
     # One job, and its result.
 
@@ -152,19 +137,21 @@ class Client(BaseClient[Task]):
         timeout: float | None = None,
     ) -> bytes:
         """Runs a job and returns its result. Arguments as in `submit`, errors as in `Task.result`."""
-        return self.submit(function, workload, unique=unique, priority=priority).result(timeout)
+        task = self._make(function, payload_bytes(workload), unique, priority_of(priority))
+        self._driver.run(task, self.timeout if timeout is None else timeout)
+        return task._outcome()
 
     def do_high(
         self, function: Name, workload: Payload = b"", *, unique: Name | None = None, timeout: float | None = None
     ) -> bytes:
         """`do` before the jobs of normal priority."""
-        return self.submit(function, workload, unique=unique, priority=Priority.HIGH).result(timeout)
+        return self.do(function, workload, unique=unique, priority=Priority.HIGH, timeout=timeout)
 
     def do_low(
         self, function: Name, workload: Payload = b"", *, unique: Name | None = None, timeout: float | None = None
     ) -> bytes:
         """`do` after the jobs of normal priority."""
-        return self.submit(function, workload, unique=unique, priority=Priority.LOW).result(timeout)
+        return self.do(function, workload, unique=unique, priority=Priority.LOW, timeout=timeout)
 
     # One job, and its handle as soon as the server has it.
 

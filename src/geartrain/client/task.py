@@ -130,6 +130,7 @@ class BaseTask:
 
     __slots__ = (
         "_chunks",
+        "_client",
         "_final",
         "background",
         "callbacks",
@@ -140,7 +141,6 @@ class BaseTask:
         "handle",
         "order",
         "packet",
-        "server",
         "state",
         "status",
         "unique",
@@ -148,22 +148,28 @@ class BaseTask:
     )
 
     def __init__(
-        self, function: bytes, unique: bytes, packet: list[bytes], background: bool, callbacks: Callbacks
+        self,
+        client: object,
+        function: bytes,
+        unique: bytes,
+        packet: tuple[bytes, ...],
+        background: bool,
+        callbacks: Callbacks,
     ) -> None:
+        self._client = client
         self.function = function
         self.unique = unique
         self.background = background
         self.callbacks = callbacks
-        self.packet: list[bytes] = packet  # until the server confirms: an unsent one goes to the next server
+        self.order: int  # its number on its connection, given when it is sent
+        self.end: int  # and where its packet ends in the connection's stream of bytes
+        self.packet: tuple[bytes, ...] = packet  # until the server confirms: an unsent one goes to the next server
         self.handle = b""
         self.state = TaskState.WAITING
         self.status: Progress | None = None
         self.warnings: list[bytes] = []
         self.error: Exception | None = None
         self.done = False
-        self.order = 0
-        self.end = 0  # where its packet ends in the connection's stream of bytes
-        self.server: object = None
         self._chunks: deque[bytes] | None = None
         self._final: bytes | None = None
 
@@ -177,7 +183,7 @@ class BaseTask:
     def on_created(self, handle: bytes) -> Callback | None:
         """JOB_CREATED came."""
         self.handle = handle
-        self.packet = []
+        self.packet = ()
         self.state = TaskState.CREATED
         if self.background:
             self.done = True
@@ -222,7 +228,7 @@ class BaseTask:
             self.state = TaskState.FAILED if isinstance(error, JobFailed) else TaskState.LOST
             callback = self.callbacks.fail
         self.error = error
-        self.packet = []
+        self.packet = ()
         self.done = True
         self.notify()
         return callback
