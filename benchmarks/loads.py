@@ -248,8 +248,9 @@ def http(row: Row, variant: Variant, scale: float) -> Sample:
 
 
 def _flat(rates: dict[str, float]) -> Sample:
-    """The slowest size over the fastest: 1 is perfectly flat."""
-    return {**rates, "flatness": min(rates.values()) / max(rates.values())}
+    """The slowest size beside the smallest one: 1 is perfectly flat."""
+    first, *others = rates.values()
+    return {**rates, "flatness": min(others) / first}
 
 
 def flat_functions(row: Row, variant: Variant, scale: float) -> Sample:

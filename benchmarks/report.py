@@ -23,7 +23,7 @@ _FIGURES: Final[Mapping[str, tuple[str, str]]] = {
     "driver_us": ("{:.2f}", "driver µs"),
     "job_bytes": ("{:.0f}", "bytes/job"),
     "connection_bytes": ("{:.0f}", "bytes/connection"),
-    "flatness": ("{:.2f}", "slowest/fastest"),
+    "flatness": ("{:.2f}", "of the smallest's jobs/s"),
 }
 _COLUMNS: Final = ("cpu_us", "user_us", "system_us", "jobs_per_second", "p50_us", "p99_us", "peak_kib")
 _EXTRA: Final = ("seconds", "job_bytes", "connection_bytes", "connect_us", "register_seconds", "flatness")
