@@ -112,9 +112,11 @@ class Access:
         if not request.ours:
             return Need.CALL
         name = request.function
+        if request.method == b"OPTIONS":
+            return Need.NOTHING
         if name == b"metrics":
             return Need.READ
-        if not name.startswith((OURS + b"/api/", OURS + b"/events")) or name.startswith(_OPEN_API):
+        if not name.startswith(OURS + b"/api/") or name.startswith(_OPEN_API):
             return Need.NOTHING
         return Need.READ if request.method in _READS else Need.CHANGE
 
@@ -140,7 +142,19 @@ class Access:
         need = self.need(request)
         if need is Need.NOTHING and request.method in _READS:
             return None
-        return self._cross_site(request, need) or self._needs_token(request, need, local)
+        return self._cross_site(request, need) or self.forbids(need, request.fields, local)
+
+    def free(self, fields: Mapping[bytes, bytes]) -> bool:
+        """Whether a call is allowed at a glance: no browser, a known name, and a gateway that is open to all.
+
+        Most calls are like that; `refusal` says the same of them, and more of the others.
+        """
+        return (
+            self._gateway == "open"
+            and b"origin" not in fields
+            and b"sec-fetch-site" not in fields
+            and self._hosts.get(fields.get(b"host", b""), False)
+        )
 
     def knows_host(self, host: bytes) -> bool:
         """Whether a Host header names this server. A number always does: no page's own name can be one."""
@@ -189,8 +203,9 @@ class Access:
         """Whether pages of another site may read the answers (CORS)."""
         return origin.lower() in self._origins
 
-    def _needs_token(self, request: "Request", need: Need, local: bool) -> Refusal | None:
-        local = local and not any(name in request.fields for name in _FORWARDED)
+    def forbids(self, need: Need, fields: Mapping[bytes, bytes], local: bool) -> Refusal | None:
+        """Why a need is not met by what the headers show; None if it is. A proxy's headers mean another machine."""
+        local = local and not any(name in fields for name in _FORWARDED)
         door = "token"
         if need is Need.NOTHING:
             door = "open"
@@ -200,7 +215,7 @@ class Access:
             door = "open" if local else self._read
         elif local and not self.token:
             door = "open"
-        if door == "open" or (door == "token" and self.shown(request.fields)):
+        if door == "open" or (door == "token" and self.shown(fields)):
             return None
         if door == "off":
             return Refusal(403, "CLOSED", "This is closed for other machines (--http-read, --http-gateway).")

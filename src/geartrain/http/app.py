@@ -3,11 +3,22 @@
 Owns what stands where. Who may was asked before (access.py); what is answered is the parts' own.
 """
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+import geartrain
+from geartrain.http import api, jobs
+from geartrain.http.events import Events
+from geartrain.http.history import STEPS, History
+from geartrain.http.metrics import Metrics
+from geartrain.http.openapi import document
+from geartrain.http.routes import Answer, ApiError, Asked, Parameter, Router
+from geartrain.http.routes import Route as ApiRoute
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -15,11 +26,110 @@ if TYPE_CHECKING:
     from geartrain.http.access import Access
     from geartrain.server.server import JobServer
 
-__all__ = ["make_app"]
+__all__ = ["API", "Parts"]
+
+API: Final = "/_gearman/api"
+_STATIC: Final = Path(__file__).parent / "static"
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self' http: https:; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 
-def make_app(server: "JobServer", access: "Access") -> Starlette:
-    async def root(request: "Request") -> Response:
-        return RedirectResponse("/_gearman/")
+class Parts:
+    """The application and what runs beside it.
 
-    return Starlette(routes=[Route("/", root)])
+    Attributes:
+        app: for ASGI.
+        metrics: what /metrics shows.
+        history: what the charts begin with.
+        events: what the dashboard is told each second.
+    """
+
+    def __init__(self, server: "JobServer", access: "Access") -> None:
+        self.metrics = Metrics(server)
+        self.history = History(server)
+        self.events = Events(server)
+        self._access = access
+        router = Router(server, access, API, _table(self.history))
+        routes: list[BaseRoute] = [
+            Route("/", _to_dashboard),
+            Route("/_gearman", _to_dashboard),
+            Route("/metrics", self._metrics),
+            Route(f"{API}/events", self._events),
+            Mount(API, router),
+        ]
+        if _STATIC.is_dir():
+            routes.append(Mount("/_gearman", _Static(directory=_STATIC, html=True)))
+        self.app = Starlette(routes=routes)
+
+    def start(self) -> None:
+        """Begins to take samples."""
+        self.history.start()
+
+    def close(self) -> None:
+        """Ends the streams and the samples."""
+        self.events.close()
+        self.history.stop()
+
+    async def _metrics(self, request: "Request") -> Response:
+        content, kind = await self.metrics.render(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": kind, "Cache-Control": "no-store"})
+
+    async def _events(self, request: "Request") -> Response:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+        origin = request.headers.get("origin", "")
+        if origin and self._access.allows_origin(origin.encode("latin-1")):
+            headers |= {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        return StreamingResponse(self.events.stream(), media_type="text/event-stream", headers=headers)
+
+
+class _Static(StaticFiles):
+    """The dashboard's files, with what a browser must keep to."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_HEADERS)
+        response.headers["Cache-Control"] = "no-cache"  # asks each time whether it changed: an update shows at once
+        return response
+
+
+async def _to_dashboard(request: "Request") -> Response:
+    return RedirectResponse("/_gearman/")
+
+
+def _table(history: History) -> list[ApiRoute]:
+    async def samples(asked: Asked) -> Answer:
+        if name := asked.query.get("function", ""):
+            return history.function_series(name.encode()) or {}
+        step = asked.number("step", 1, 1 << 20)
+        if step not in STEPS:
+            raise ApiError(400, "INVALID_ARGUMENT", f"step is one of {', '.join(map(str, STEPS))}, in seconds.")
+        return history.series(step)
+
+    async def openapi(asked: Asked) -> Answer:
+        return JSONResponse(description)
+
+    table = [
+        *api.ROUTES,
+        *jobs.ROUTES,
+        ApiRoute(
+            method="GET",
+            path="/history",
+            handler=samples,
+            answer="History",
+            help="How the server, or one function, did over the last hours: a list per quantity.",
+            query=(
+                Parameter("step", "Seconds between two samples.", "integer", tuple(map(str, STEPS))),
+                Parameter("function", "The samples of this function instead, ten seconds apart."),
+            ),
+        ),
+        ApiRoute(method="GET", path="/openapi.json", handler=openapi, help="This document."),
+    ]
+    description = document(API, geartrain.__version__, table)
+    return table

@@ -7,7 +7,6 @@ a request calls is gateway.py's; the API and the dashboard are behind bridge.py.
 A request is parsed by httptools; each connection's parser is fed what comes, and calls the ``on_`` methods.
 """
 
-import asyncio
 import logging
 import socket
 from time import monotonic
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import httptools
 
 from geartrain.engine.dispatch import receive
-from geartrain.engine.peer import Peer
 from geartrain.http import gateway
 from geartrain.http.bridge import Bridge
 from geartrain.http.request import Request
@@ -26,8 +24,11 @@ from geartrain.protocol.parser import Parser
 from geartrain.server.connection import LARGEST_READ, READ_SIZE, Connection
 
 if TYPE_CHECKING:
+    import asyncio
+
     from geartrain.engine.engine import Engine
-    from geartrain.http.access import Access
+    from geartrain.engine.peer import Peer
+    from geartrain.http.access import Access, Refusal
     from geartrain.http.hub import HttpHub
 
 __all__ = ["HttpConnection"]
@@ -53,9 +54,9 @@ class HttpConnection(Connection):
     """
 
     __slots__ = (
-        "_body", "_bridge", "_busy", "_exchange", "_fault", "_fed", "_fields", "_final", "_head_size", "_headers",
-        "_current", "_http", "_in_body", "_linger", "_out", "_pulse", "_received", "_request", "_requests", "_since", "_size",
-        "_stuck", "_target", "_timer", "local",
+        "_body", "_bridge", "_busy", "_current", "_exchange", "_fault", "_fed", "_final", "_headers", "_http",
+        "_in_body", "_linger", "_out", "_pulse", "_received", "_request", "_requests", "_since", "_size", "_stuck",
+        "_target", "_timer", "local",
     )  # fmt: skip
 
     _hub: "HttpHub"
@@ -125,7 +126,7 @@ class HttpConnection(Connection):
             self._linger = 0.0
             self._eof()
             return
-        self._hub.engine.stats.bytes_in += len(data)
+        self._hub.stats.bytes_in += len(data)
         if self._final:
             return  # thrown away: the connection is about to end
         if not self._received:
@@ -161,8 +162,7 @@ class HttpConnection(Connection):
     def _new_request(self) -> None:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._fields: dict[bytes, bytes] = {}
-        self._head_size = self._fed = self._size = 0
+        self._fed = self._size = 0
         self._in_body = False
         self._body: list[bytes] | None = None
         self._request: Request | None = None
@@ -172,8 +172,6 @@ class HttpConnection(Connection):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
-        self._fields[name.lower()] = value
-        self._head_size += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         if self._final:
@@ -182,12 +180,15 @@ class HttpConnection(Connection):
         parser = self._http
         assert parser is not None
         version = parser.get_http_version()
-        headers, fields = self._headers, self._fields
+        headers = self._headers
+        fields = {name.lower(): value for name, value in headers}
         request = Request(parser.get_method(), self._target, version, headers, fields, parser.should_keep_alive())
         self._request = request
-        if self._head_size + len(self._target) > MAX_HEAD or len(headers) > MAX_FIELDS:
+        if self._fed > MAX_HEAD and len(self._target) + sum(len(n) + len(v) for n, v in headers) > MAX_HEAD:
             self._head_too_large()
-        elif version not in ("1.0", "1.1"):
+        elif len(headers) > MAX_FIELDS:
+            self._refuse_stream(431, "HEADERS_TOO_LARGE", f"There are more than {MAX_FIELDS} headers.")
+        elif version != "1.1" and version != "1.0":
             self._refuse_stream(505, "HTTP_VERSION", "HTTP/1.0 and HTTP/1.1 are spoken here.")
         elif len(fields) < len(headers) and sum(name.lower() == b"host" for name, _ in headers) > 1:
             self._refuse_stream(400, "BAD_REQUEST", "A request has one Host header.")
@@ -196,12 +197,14 @@ class HttpConnection(Connection):
 
     def _before_body(self, request: Request) -> None:
         """What can be said before a body has come spares both sides the body."""
-        self._size = int(request.fields.get(b"content-length", b"0"))
+        fields = request.fields
+        self._fed = 0
+        self._size = int(fields.get(b"content-length", b"0"))
         if self._size > self._hub.max_packet:
             self._body_too_large()
-        elif (refusal := self._hub.access.refusal(request, self.local)) is not None:
+        elif (refusal := self._refusal(request)) is not None:
             self._refuse_stream(*refusal)
-        elif request.fields.get(b"expect", b"").lower() == b"100-continue" and not self._busy and not self._requests:
+        elif b"expect" in fields and not self._busy and not self._requests:
             self.send(CONTINUE)
 
     def on_body(self, data: bytes) -> None:
@@ -209,11 +212,11 @@ class HttpConnection(Connection):
             return
         if self._body is None:
             self._body = [data]
-            self._fed = len(data)
         else:
             self._body.append(data)
-            self._fed += len(data)
-        self._size -= len(data)
+        size = len(data)
+        self._fed += size
+        self._size -= size
         if self._fed > self._hub.max_packet:
             self._body_too_large()
 
@@ -267,7 +270,7 @@ class HttpConnection(Connection):
     def _begin(self, request: Request) -> None:
         self._busy = True
         self._current = request
-        refusal = self._hub.access.refusal(request, self.local)
+        refusal = None if request.checked else self._refusal(request)
         if refusal is not None:
             self.refuse(request, *refusal)
         elif request.ours:
@@ -275,6 +278,13 @@ class HttpConnection(Connection):
             self._bridge.start()
         else:
             gateway.call(self, request)
+
+    def _refusal(self, request: Request) -> "Refusal | None":
+        access = self._hub.access
+        request.checked = True
+        if not request.ours and access.free(request.fields):
+            return None
+        return access.refusal(request, self.local)
 
     def submit(self, exchange: gateway.Exchange, command: int, parts: list[bytes]) -> None:
         """Hands a job to the engine; what it answers comes back with `flush`."""
@@ -357,10 +367,7 @@ class HttpConnection(Connection):
     def flush(self) -> None:
         ready = self.peer.ready
         if ready:
-            parser = self._parser
-            items = []
-            for piece in ready:
-                items.extend(parser.feed(piece))
+            items = self._parser.feed(ready[0] if len(ready) == 1 else b"".join(ready))
             ready.clear()
             for command, parts in items:
                 exchange = self._exchange
@@ -372,6 +379,8 @@ class HttpConnection(Connection):
         if out:
             self.peer.ready.extend(out)
             out.clear()
+        elif not self.peer.closing:
+            return
         super().flush()
         if self._bridge is not None:
             self._bridge.pace(self._unsent_size > SLOW_READER)
@@ -437,7 +446,7 @@ class HttpConnection(Connection):
             bridge.lost()
 
     def _say_last(self) -> bool:
-        """Closes one half, and throws away what still comes: bytes that nobody reads would take the answer with them."""
+        """Closes one half, and throws away what still comes: bytes that nobody reads would take the answer along."""
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:

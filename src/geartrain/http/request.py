@@ -12,6 +12,7 @@ __all__ = ["OURS", "Request"]
 OURS: Final = b"_gearman"
 """Everything under this name is the server's own: no function's name is taken away."""
 _READS: Final = (b"GET", b"HEAD")
+_ROOT: Final = (b"", b"metrics")
 
 
 class Request:
@@ -28,15 +29,19 @@ class Request:
         path: of the target, undecoded.
         query: of the target, undecoded; None where there is no question mark.
         function: the path without its leading slashes, percent-decoded. Empty for ``/``.
+        ours: whether it is for the server itself: the API, the dashboard, the metrics.
+        checked: whether it was found to be allowed.
     """
 
     __slots__ = (
         "body",
+        "checked",
         "fields",
         "function",
         "headers",
         "keep_alive",
         "method",
+        "ours",
         "path",
         "query",
         "target",
@@ -65,15 +70,13 @@ class Request:
         self.path: bytes = path
         self.query: bytes | None = query if mark else None
         name = path.lstrip(b"/")
-        self.function: bytes = unquote_to_bytes(name) if b"%" in name else name
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is for the server itself: the API, the dashboard, the metrics."""
-        name = self.function
-        if name.startswith(OURS) and name[len(OURS) :][:1] in (b"", b"/"):
-            return True
-        return self.method in _READS and name in (b"", b"metrics")
+        if b"%" in name:
+            name = unquote_to_bytes(name)
+        self.function: bytes = name
+        self.ours: bool = (name.startswith(OURS) and name[len(OURS) :][:1] in (b"", b"/")) or (
+            name in _ROOT and method in _READS
+        )
+        self.checked: bool = False
 
     @property
     def head_only(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from geartrain.errors import ConfigError
 from geartrain.http.access import Access, read_token
-from geartrain.http.app import make_app
+from geartrain.http.app import Parts
 from geartrain.http.bridge import Site
 from geartrain.http.hub import HttpHub
 from geartrain.server.config import parse_address
@@ -42,9 +42,10 @@ class HttpServer:
         config = server.config
         self._server = server
         self.access = Access(config, read_token(config, os.environ))
-        self.app = make_app(server, self.access)
-        self._site = Site(self.app)
+        self.parts = Parts(server, self.access)
+        self._site = Site(self.parts.app)
         self.hub = HttpHub(server, self.access, self._site)
+        self.parts.metrics.hub = self.hub
         self._listeners: list[Listener] = []
         hosts = [host.strip() for host in config.http_host.split(",") if host.strip()] or [_DEFAULT_HOST]
         try:
@@ -54,6 +55,7 @@ class HttpServer:
         except BaseException:
             self._close_ports()
             raise
+        self.parts.start()
         self._sweeper: asyncio.TimerHandle = self.hub.loop.call_later(_SWEEP_EVERY, self._sweep)
 
     @property
@@ -81,6 +83,7 @@ class HttpServer:
         """Closes the ports and the connections."""
         self._sweeper.cancel()
         self._close_ports()
+        self.parts.close()
         self.hub.close_all()
         await self._site.close()
 
