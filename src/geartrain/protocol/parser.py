@@ -38,6 +38,7 @@ _DATA_MAY_LACK: Final = frozenset(
     int(command) for command in (Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION)
 )
 """Perl's Gearman::Worker sends an empty result as the handle alone, without a NUL (and hangs on gearmand)."""
+_TINY_PIECES: Final = 512
 _NO_PARTS: Final[list[bytes]] = []
 _EMPTY_CHUNKS: Final[list[bytes]] = []
 
@@ -67,11 +68,12 @@ class Parser:
 
     Attributes:
         fault: set once the stream cannot be read any further; whatever is fed after that is dropped.
+        lines: how many text lines have come.
         missing: how many bytes the packet at hand still lacks, 0 when that is not known: a hint for the size
             of the next read.
     """
 
-    __slots__ = ("_base", "_chunks", "_max", "_other", "_rest", "_text", "fault", "missing")
+    __slots__ = ("_base", "_chunks", "_joined", "_max", "_other", "_rest", "_text", "fault", "lines", "missing")
 
     def __init__(self, magic: bytes = REQUEST_MAGIC, max_packet: int = DEFAULT_MAX_PACKET) -> None:
         other = RESPONSE_MAGIC if magic == REQUEST_MAGIC else REQUEST_MAGIC
@@ -81,6 +83,8 @@ class Parser:
         self._max: int = max_packet
         self._rest: bytes = b""  # less than a header, or the first piece of a packet or line
         self._chunks: list[bytes] = _EMPTY_CHUNKS  # the pieces after it
+        self._joined: int = 0  # how many of them are not to be joined again
+        self.lines: int = 0
         self.missing: int = 0
         self.fault: Fault | None = None
 
@@ -97,8 +101,7 @@ class Parser:
         """
         if self._rest:
             if self.missing > len(data):
-                self._chunks.append(data)
-                self.missing -= len(data)
+                self._add(data)
                 return []
             if self.missing > 0:
                 return self._complete(data)
@@ -109,10 +112,22 @@ class Parser:
             self._parse(data, items)
         return items
 
+    def _add(self, data: bytes) -> None:
+        """One more piece of a packet. Tiny ones are joined: each is an object that is larger than what it holds."""
+        chunks = self._chunks
+        chunks.append(data)
+        self.missing -= len(data)
+        tail = len(chunks) - self._joined
+        if tail >= _TINY_PIECES:
+            if sum(map(len, chunks[-tail:])) < _TINY_PIECES * 1024:
+                chunks[-tail:] = [b"".join(chunks[-tail:])]
+            self._joined = len(chunks)
+
     def _parse(self, data: bytes, items: list[Item]) -> None:
         offset = 0
         size = len(data)
         base = self._base
+        most = self._max
         while size - offset >= HEADER_SIZE:
             key, length = _HEADER.unpack_from(data, offset)
             command: int = key - base
@@ -122,7 +137,7 @@ class Parser:
                     return
                 continue
             end: int = offset + HEADER_SIZE + length
-            if end > size:
+            if end > size or length > most:
                 break
             if length:
                 parts = data[offset + HEADER_SIZE : end].split(b"\0", _SPLITS[command])
@@ -159,6 +174,7 @@ class Parser:
                 return
             self.missing = HEADER_SIZE + length - len(rest)
             self._chunks = []
+            self._joined = 0
         self._rest = rest
 
     def _complete(self, data: bytes) -> list[Item]:
@@ -225,12 +241,17 @@ class Parser:
                     self._rest = data[offset:]
                 return -1
             line = data[offset:end]
+            self.lines += 1
             items.append((TEXT, [line[:-1] if line.endswith(b"\r") else line]))
             offset = end + 1
         return offset
 
     def _refuse(self, code: bytes, text: str) -> None:
         self.fault = Fault(code, text)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops what has not come whole."""
         self._rest = b""
         self._chunks = _EMPTY_CHUNKS
         self.missing = 0

@@ -12,11 +12,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from geartrain.engine.dispatch import receive, refuse_stream
+from geartrain.engine.peer import Link
 from geartrain.protocol.packets import REQUEST_MAGIC
 from geartrain.protocol.parser import Parser
 
 if TYPE_CHECKING:
     from geartrain.engine.peer import Peer
+    from geartrain.protocol.parser import Item
     from geartrain.server.listener import Hub
 
 __all__ = ["Connection", "TlsConnection"]
@@ -30,6 +32,22 @@ PAUSE_READING: Final = 16 * 1024 * 1024
 """Unread replies, in bytes, at which no more requests are taken from a peer until it reads."""
 _PIECES: Final = 64
 """Pieces of output given to one sendmsg."""
+_SLICE: Final = 64
+"""Packets that are served before the clock is looked at."""
+_LONG: Final = 0.01
+"""Seconds after which a peer that sent much waits for its next turn: the others have theirs first."""
+_MUCH: Final = 1024 * 1024
+"""Bytes of text answers after which it waits as well: `status` asks for megabytes with seven bytes."""
+
+
+class _Gone(Link):
+    """The link of a peer whose connection has ended: peer and connection must not hold each other in memory."""
+
+    def flush(self) -> None:
+        """Nobody reads it any more."""
+
+
+_GONE: Final = _Gone()
 
 
 class Connection:
@@ -40,7 +58,20 @@ class Connection:
         proven: whether a whole packet or line has come.
     """
 
-    __slots__ = ("_hub", "_parser", "_paused", "_sock", "_unsent", "_unsent_size", "_writing", "fd", "peer", "proven")
+    __slots__ = (
+        "_backlog",
+        "_backlog_done",
+        "_hub",
+        "_parser",
+        "_paused",
+        "_sock",
+        "_unsent",
+        "_unsent_size",
+        "_writing",
+        "fd",
+        "peer",
+        "proven",
+    )
 
     def __init__(self, hub: "Hub", sock: socket.socket, address: str, trusted: bool) -> None:
         self._hub = hub
@@ -51,12 +82,16 @@ class Connection:
         self._unsent_size = 0
         self._writing = False
         self._paused = False
+        self._backlog: list[Item] | None = None  # what was read and must wait for the next turn, and how far it is done
+        self._backlog_done = 0
         self.proven = False
         self.peer: Peer = hub.engine.connect(self, address.encode(), self.fd, trusted, monotonic())
 
     # ---- in
 
     def readable(self) -> None:
+        if self._backlog is not None:
+            return  # the kernel tells of a hang-up; what came before it comes first
         parser = self._parser
         missing = parser.missing
         try:
@@ -77,13 +112,62 @@ class Connection:
         parser = self._parser
         items = parser.feed(data)
         if items:
-            receive(hub.engine, self.peer, items, monotonic())
             if not self.proven:
                 self.proven = True
                 hub.proven(self)
-        if parser.fault is not None and not self.peer.closing:
-            logger.warning("%s: %s; the connection is closed", self.peer.address.decode(), parser.fault.text)
-            refuse_stream(hub.engine, self.peer, parser.fault)
+            if len(items) <= _SLICE and not parser.lines:
+                receive(hub.engine, self.peer, items, monotonic())
+            elif not self._serve(items, 0):
+                return
+        self._check_fault()
+
+    def _check_fault(self) -> None:
+        fault = self._parser.fault
+        if fault is not None and not self.peer.closing:
+            logger.warning("%s: %s; the connection is closed", self.peer.address.decode(), fault.text)
+            refuse_stream(self._hub.engine, self.peer, fault)
+
+    def _serve(self, items: "list[Item]", done: int) -> bool:
+        """Serves much in slices, so that no peer keeps the others waiting or fills the memory with its answers.
+
+        Returns:
+            whether all is done. If not, it goes on when the socket takes output, which is at once for a peer that
+            reads; until then nothing more is read.
+        """
+        engine = self._hub.engine
+        peer = self.peer
+        now = monotonic()
+        until = now + _LONG
+        size = 1 if self._parser.lines else _SLICE
+        written = 0
+        while now < until and written < _MUCH and not peer.closing:
+            receive(engine, peer, items[done : done + size], now)
+            done += size
+            if done >= len(items):
+                return True
+            if size == 1 and peer.out:
+                written += len(peer.out[-1])
+            now = monotonic()
+        if peer.closing:
+            return True
+        self._backlog = items
+        self._backlog_done = done
+        self._writing = True
+        self._paused = True
+        self._hub.reactor.watch(self.fd, self, False, True)
+        return False
+
+    def _resume(self) -> None:
+        """Goes on with what had to wait."""
+        items = self._backlog
+        if items is None or self._unsent is not None or self.fd < 0:
+            return
+        self._backlog = None
+        if self._serve(items, self._backlog_done):
+            self._writing = False
+            self._paused = False
+            self._hub.reactor.watch(self.fd, self, True, False)
+            self._check_fault()
 
     def _eof(self) -> None:
         """The peer sends no more. What it asked for is still answered, since it may have closed one half only."""
@@ -104,6 +188,8 @@ class Connection:
         if ready:
             if self._unsent is not None:
                 self._queue(ready)
+                if self.fd >= 0:
+                    self._await_writable()  # more may wait now than a peer is allowed before it reads
             elif peer.large or len(ready) > 1024:
                 peer.large = False
                 self._unsent = []
@@ -129,6 +215,7 @@ class Connection:
 
     def writable(self) -> None:
         self._send_pieces()
+        self._resume()
         if self.peer.closing:
             self.flush()
 
@@ -179,7 +266,7 @@ class Connection:
         else:
             self._unsent = None
             self._unsent_size = 0
-            if self._writing:
+            if self._writing and self._backlog is None:
                 self._writing = False
                 self._paused = False
                 if self.peer.closing:
@@ -191,7 +278,9 @@ class Connection:
         return self._sock.sendmsg(pieces)
 
     def _await_writable(self) -> None:
-        pause = self._paused if self.peer.gone else self._unsent_size > PAUSE_READING
+        pause = self._unsent_size > PAUSE_READING or self._backlog is not None
+        if self.peer.gone:
+            pause = self._paused
         if not self._writing or pause != self._paused:
             self._writing = True
             self._paused = pause
@@ -225,9 +314,15 @@ class Connection:
         self.fd = -1
         self._unsent = None
         self._unsent_size = 0
+        self._backlog = None
         self._sock.close()
         hub.closed(self)
-        hub.engine.leave(self.peer, monotonic())
+        peer = self.peer
+        hub.engine.leave(peer, monotonic())
+        # Peer and connection name each other, and the collector comes seldom: half a packet would stay for hours.
+        peer.link = _GONE
+        peer.ready.clear()
+        self._parser.forget()
 
 
 class TlsConnection(Connection):
@@ -254,14 +349,18 @@ class TlsConnection(Connection):
                 self._lost(error)
                 return
             self._take(data)
-            if not self._tls.pending():  # most often all is read: another recv would only say so
+            if (
+                self._backlog is not None or not self._tls.pending()
+            ):  # most often all is read: another recv would say so
                 return
 
     def writable(self) -> None:
-        if self._shaken:
-            super().writable()
-        else:
+        if not self._shaken:
             self._shake()
+            return
+        super().writable()
+        if self.fd >= 0 and self._backlog is None and self._tls.pending():
+            self.readable()  # it was read from the socket while other packets waited, and epoll knows nothing of it
 
     def flush(self) -> None:
         """TLS has no sendmsg, and must be given the same bytes again after a refusal: always through pieces."""
