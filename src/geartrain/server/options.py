@@ -264,9 +264,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
 
     Option(group=_POSTGRES, long="libpq-conninfo", secret=True, help="What to connect to, as libpq has it: 'host=... dbname=...'. PGHOST, PGPASSFILE and so on work too."),
     Option(group=_POSTGRES, long="libpq-table", default="queue", help="The table."),
+    Option(group=_POSTGRES, long="libpq-password-file", since="ours", help="A file with the password."),
 
     Option(group=_MYSQL, long="mysql-host", docker=True, default="localhost", help="The database server."),
     Option(group=_MYSQL, long="mysql-port", kind="port", docker=True, default="3306", help="Its port."),
+    Option(group=_MYSQL, long="mysql-socket", docker=True, since="ours", help="Its unix socket."),
     Option(group=_MYSQL, long="mysql-user", docker=True, help="The user."),
     Option(group=_MYSQL, long="mysql-password", docker=True, secret=True, help="The password. Other users of this machine can read it here; see the next option."),
     Option(group=_MYSQL, long="mysql-password-file", reads="mysql-password", docker=True, since="ours", help="A file with the password."),
@@ -284,12 +286,17 @@ OPTIONS: Final[tuple[Option, ...]] = (
 
     Option(group=_REDIS, long="redis-server", docker=True, default="127.0.0.1", help="The redis or valkey server."),
     Option(group=_REDIS, long="redis-port", kind="port", docker=True, default="6379", help="Its port."),
+    Option(group=_REDIS, long="redis-socket", docker=True, since="ours", help="Its unix socket."),
+    Option(group=_REDIS, long="redis-db", docker=True, since="ours", default="0", help="The number of the database."),
+    Option(group=_REDIS, long="redis-user", docker=True, since="ours", help="The user, where redis has more than one."),
     Option(group=_REDIS, long="redis-password", docker=True, secret=True, help="The password. Other users of this machine can read it here; see the next option."),
     Option(group=_REDIS, long="redis-password-file", reads="redis-password", docker=True, since="ours", help="A file with the password."),
     Option(group=_REDIS, long="redis-prefix", docker=True, default="_gear_", help="What the keys begin with."),
+    Option(group=_REDIS, long="redis-functions", since="ours", help="Names of functions with a hyphen, with commas between: to take apart the keys of gearmand 1.1."),
 
     Option(group=_MEMCACHED, long="libmemcached-servers", help="The servers: host[:port], with commas between."),
     Option(group=_MEMCACHED, long="libmemcached-prefix", default="gear_", help="What the keys begin with."),
+    Option(group=_MEMCACHED, long="libmemcached-functions", since="ours", help="Names of functions with a hyphen, with commas between: to take apart the keys of gearmand."),
 
     Option(group=_TOKYO, long="libtokyocabinet-file", since="0.x", help="The database file, a name that ends in .tch."),
     Option(group=_TOKYO, long="libtokyocabinet-optimize", kind="switch", since="0.x", help="Optimize the file when it is opened."),
