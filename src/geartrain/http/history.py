@@ -7,6 +7,7 @@ and one ring per busy function. A sample costs as much as there are functions; n
 import asyncio
 import time
 from array import array
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from geartrain.engine.stats import BOUNDS, Histogram
@@ -53,6 +54,14 @@ class Ring:
             start = self._next * self._width
             self._values[start : start + self._width] = array("d", row)
         self._next = (self._next + 1) % self._rows
+
+    def newest(self) -> Iterator["array[float]"]:
+        """The rows, newest first."""
+        width = self._width
+        count = len(self._values) // width
+        for back in range(1, count + 1):
+            start = (self._next - back) % count * width
+            yield self._values[start : start + width]
 
     def columns(self) -> list[list[float | None]]:
         """One list per field, oldest first; None where there was nothing to measure."""
@@ -163,6 +172,15 @@ class History:
         """
         columns = self._rings[step].columns()
         return {"step": step, **dict(zip(FIELDS, columns, strict=True))}
+
+    def since(self, time: float) -> list[list[float | None]]:
+        """The samples of each second after a time (seconds since 1970), oldest first, in the order of `FIELDS`."""
+        rows: list[list[float | None]] = []
+        for row in self._rings[1].newest():
+            if row[0] <= time:
+                break
+            rows.append([None if value != value else value for value in row])
+        return rows[::-1]
 
     def function_series(self, name: bytes) -> dict[str, Any] | None:
         """One function's samples, for JSON; None where it did nothing of late."""

@@ -45,7 +45,7 @@ def snapshot(server: "JobServer") -> dict[str, Any]:
     engine = server.engine
     now = monotonic()
     functions = [_function(function, now) for function in engine.functions.values()]
-    workers = [_worker(peer, now) for peer in engine.peers if peer.functions]
+    workers = [_worker(peer, now) for peer in engine.peers if peer.functions or peer.running]
     return {
         "time": time.time(),
         "server": _server(server, now),
