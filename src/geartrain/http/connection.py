@@ -134,14 +134,19 @@ class HttpConnection(Connection):
             self._since = monotonic()
         if not self._in_body:
             self._fed += len(data)
+        self._feed(data)
+        if not self._in_body and self._fed > MAX_HEAD and self._received:
+            self._head_too_large()
+        if self._requests or self._fault is not None:
+            self._next()
+
+    def _feed(self, data: bytes) -> None:
         parser = self._http
         assert parser is not None
         try:
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._final = True  # we speak no other protocol: the request is answered as it is, and no other after it
-            for request in self._requests[-1:]:
-                request.keep_alive = False
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as broken:
             raise RuntimeError("a fault while reading a request") from broken
         except httptools.HttpParserError as broken:
@@ -149,10 +154,25 @@ class HttpConnection(Connection):
                 self._final = True  # bytes after the last request: nobody waits for their answer
             else:
                 self._refuse_stream(400, "BAD_REQUEST", f"This is not an HTTP request: {broken}.")
-        if not self._in_body and self._fed > MAX_HEAD and self._received:
-            self._head_too_large()
-        if self._requests or self._fault is not None:
-            self._next()
+
+    def _decline(self, rest: bytes) -> None:
+        """The client offers to speak another protocol after this request. We go on with HTTP/1.1, as is our right."""
+        if self._final or not self._requests:
+            return
+        request = self._requests.pop()
+        if request.method == b"CONNECT":
+            self._requests.append(request)
+            request.keep_alive = False
+            self._final = True
+            return
+        # The parser has left the body to the other protocol: it reads the request anew, without the offer.
+        lines = [b"%b %b HTTP/1.1\r\n" % (request.method, request.target)]
+        dropped = (b"upgrade", b"connection")
+        lines += [b"%b: %b\r\n" % pair for pair in request.headers if pair[0].lower() not in dropped]
+        if b"close" in request.fields.get(b"connection", b"").lower():
+            lines.append(b"Connection: close\r\n")
+        self._http = httptools.HttpRequestParser(self)
+        self._feed(b"".join([*lines, b"\r\n", rest]))
 
     def on_message_begin(self) -> None:
         if not self._final:

@@ -61,7 +61,7 @@ class JobServer:
         self._due: float | None = None
         self._stopped = asyncio.Event()
         self._stopping = False
-        self._http: HttpServer | None = None
+        self.http: HttpServer | None = None
         self.started = monotonic()
 
     # ---- start
@@ -104,7 +104,7 @@ class JobServer:
         try:
             self._listen()
             if config.http:
-                self._http = self._start_http()
+                self.http = self._start_http()
         except BaseException:
             self._close_ports()
             self._reactor.at_turn(None)
@@ -161,7 +161,7 @@ class JobServer:
     @property
     def http_addresses(self) -> list[str]:
         """The URLs of HTTP, empty without it."""
-        return [] if self._http is None else self._http.addresses
+        return [] if self.http is None else self.http.addresses
 
     @property
     def addresses(self) -> list[str]:
@@ -226,8 +226,8 @@ class JobServer:
             self._hub.tls = server_context(self.config)
         except ConfigError as error:
             logger.error("the old certificate stays in use: %s", error)
-        if self._http is not None:
-            self._http.reload()
+        if self.http is not None:
+            self.http.reload()
 
     def _shutdown_asked(self, graceful: bool) -> None:
         """`shutdown` of the text protocol."""
@@ -273,8 +273,8 @@ class JobServer:
         if self._committer is not None and not await self._committer.close(_STOP_WAIT):
             logger.error("the store did not take all changes in %g s: finished jobs may run again", _STOP_WAIT)
         self._turn()
-        if self._http is not None:
-            await self._http.close()
+        if self.http is not None:
+            await self.http.close()
         self._reactor.at_turn(None)
         self._hub.close_all()
         if self._store is not None:
