@@ -106,14 +106,14 @@ def test_tls_with_a_certificate_of_the_clients(world: World, function: str, cert
 
 def test_many_jobs_over_tls(world: World, function: str, certificates: Certificates) -> None:
     tls = {"ssl_ca_file": certificates.ca}
-    with Server(ssl=True, **certificates.server) as server:
-        with (
-            world.worker(server.address, concurrency=3, **tls) as worker,
-            world.client(server.address, **tls) as client,
-        ):
-            worker.register(function, reverse)
-            tasks = client.submit_many(function, [b"%d" % n * 2000 for n in range(300)])
-            assert all(task.result() == (b"%d" % n * 2000)[::-1] for n, task in enumerate(tasks))
+    with (
+        Server(ssl=True, **certificates.server) as server,
+        world.worker(server.address, concurrency=3, **tls) as worker,
+        world.client(server.address, **tls) as client,
+    ):
+        worker.register(function, reverse)
+        tasks = client.submit_many(function, [b"%d" % n * 2000 for n in range(300)])
+        assert all(task.result() == (b"%d" % n * 2000)[::-1] for n, task in enumerate(tasks))
 
 
 def test_an_unknown_authority_is_refused(

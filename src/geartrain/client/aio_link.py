@@ -23,7 +23,7 @@ from geartrain.protocol.commands import Command
 
 __all__ = ["WRITE", "AioLink", "AsyncPending", "Linker", "open_link"]
 
-_SILENCE: Final = 0.1
+_SILENCE: Final = 0.01
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
 
 
@@ -217,21 +217,24 @@ class Linker:
             link.flush_soon()
 
     async def ask(self, command: Command, key: bytes) -> Any:
-        """Asks the server something and waits for the reply.
+        """Asks the server something and waits for the reply; once more where the connection ends meanwhile.
 
         Raises:
             ConnectionLost, ServerError: there is none.
         """
-        pending = AsyncPending(key)
-        link = self._usable()
-        if link is None:
-            self._questions.append((command, pending))
-        else:
-            link.session.ask(command, pending)
-            link.flush()
-        await pending.answered
-        if pending.error is not None:
-            raise pending.error
+        for attempt in (1, 2):  # a question changes nothing, so it may be asked twice
+            pending = AsyncPending(key)
+            link = self._usable()
+            if link is None:
+                self._questions.append((command, pending))
+            else:
+                link.session.ask(command, pending)
+                link.flush()
+            await pending.answered
+            if pending.error is None:
+                break
+            if attempt == 2 or not isinstance(pending.error, ConnectionLost):
+                raise pending.error
         return pending.value
 
     def _usable(self) -> ClientLink | None:

@@ -24,7 +24,7 @@ __all__ = ["Awaited", "Driver"]
 
 logger = logging.getLogger("geartrain.client")
 
-_SILENCE: Final = 0.1
+_SILENCE: Final = 0.01
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
 
 
@@ -101,19 +101,22 @@ class Driver:
             self._read_until(task, timeout, task)
 
     def ask(self, command: Command, key: bytes, timeout: float | None) -> Any:
-        """Asks the server something and waits for the reply.
+        """Asks the server something and waits for the reply; once more where the connection ends meanwhile.
 
         Raises:
             RequestTimeout, ConnectionLost, ServerError: there is none.
         """
-        pending = Pending(key)
-        with self._cond:
-            link = self._connected()
-            link.session.ask(command, pending)
-            self._write(link)
-            self._read_until(pending, timeout, None)
-        if pending.error is not None:
-            raise pending.error
+        for attempt in (1, 2):  # a question changes nothing, so it may be asked twice
+            pending = Pending(key)
+            with self._cond:
+                link = self._connected()
+                link.session.ask(command, pending)
+                self._write(link)
+                self._read_until(pending, timeout, None)
+            if pending.error is None:
+                break
+            if attempt == 2 or not isinstance(pending.error, ConnectionLost):
+                raise pending.error
         return pending.value
 
     def wait(self, awaited: Awaited, timeout: float | None, task: BaseTask | None = None) -> None:

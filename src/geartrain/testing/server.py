@@ -55,7 +55,7 @@ class Server:
         """Starts the server and returns once it listens. After `stop` it starts again on the same port.
 
         Raises:
-            GeartrainError, OSError: it cannot start.
+            GeartrainError: it cannot start.
         """
         if self._thread is not None:
             raise GeartrainError("this test server runs already")
@@ -67,6 +67,8 @@ class Server:
             try:
                 self.job_server = server = JobServer(Config(**self._settings), self._store)
                 await server.start()
+                while not server.ready:  # a test that starts it on a queue wants that queue's jobs
+                    await asyncio.sleep(0.001)
             except BaseException as error:
                 problem.append(error)
                 return 1

@@ -151,31 +151,28 @@ class Worker(BaseWorker):
 
     def _run(self, job: Job) -> None:
         session = job.session
+        packet = None if job.lost else self._outcome(job)
+        with self._links.lock:
+            if packet is not None and not job.lost:
+                session.say(packet)
+            session.release(job)
+
+    def _outcome(self, job: Job) -> bytes | None:
+        """Runs a job's task. Returns the packet that ends the job, None where the task has ended it."""
         registered = self._prepare(job)
-        packet: bytes | None = None
+        if registered is None:
+            return self._unknown(job)
+        job.send = self._send
         try:
-            if job.lost:
-                return
-            if registered is None:
-                packet = self._unknown(job)
-                return
-            job.send = self._send
-            try:
-                if job.reducer and registered.aggregate is not None:
-                    packet = self._completed(job, self._mapped(job, registered.call, registered.aggregate))
-                else:
-                    packet = self._completed(job, registered.call(job))
-            except Exception as error:
-                packet = self._raised(job, error)
-            except BaseException as error:
-                if self.concurrency == 1 or self._single:
-                    raise  # the whole worker is meant: SystemExit, Ctrl-C, the end of patience
-                packet = self._raised(job, error)
-        finally:
-            with self._links.lock:
-                if packet is not None and not job.lost:
-                    session.say(packet)
-                session.release(job)
+            if job.reducer and registered.aggregate is not None:
+                return self._completed(job, self._mapped(job, registered.call, registered.aggregate))
+            return self._completed(job, registered.call(job))
+        except Exception as error:
+            return self._raised(job, error)
+        except BaseException as error:
+            if self.concurrency == 1 or self._single:
+                raise  # the whole worker is meant: SystemExit, Ctrl-C, the end of patience
+            return self._raised(job, error)
 
     def _mapped(self, job: Job, call: Callable[[Job], Any], aggregate: Aggregate) -> Any:
         with Client(self.pool.servers, connect_timeout=self.connect_timeout, ssl=self._tls or False) as client:
