@@ -467,7 +467,9 @@ def test_an_idle_client_does_not_notice_a_restart(world: World, function: str) -
     with Server() as server, world.worker(server.address) as worker, world.client(server.address) as client:
         worker.register(function, reverse)
         assert client.do(function, b"ab") == b"ba"
-        server.restart()  # which takes longer than the silence after which a connection is looked at
+        since = time.monotonic()
+        server.restart()
+        wait_until(lambda: time.monotonic() > since + 0.02, "the silence after which a connection is looked at")
         assert client.do(function, b"cd") == b"dc"
 
 

@@ -67,7 +67,7 @@ class Server:
             try:
                 self.job_server = server = JobServer(Config(**self._settings), self._store)
                 await server.start()
-                while not server.ready:  # a test that starts it on a queue wants that queue's jobs
+                while not server.ready:  # noqa: ASYNC110 - a queue's jobs are loaded meanwhile
                     await asyncio.sleep(0.001)
             except BaseException as error:
                 problem.append(error)
