@@ -80,6 +80,7 @@ class HttpConnection(Connection):
         self._since = self._pulse = monotonic()
         self._stuck = (0, 0.0)
         self._received = False  # a request has begun and is not whole
+        self._fed = 0  # bytes of the head so far, then of the body
         self._new_request()
 
     @property
@@ -182,7 +183,7 @@ class HttpConnection(Connection):
     def _new_request(self) -> None:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._fed = self._size = 0
+        self._size = 0
         self._in_body = False
         self._body: list[bytes] | None = None
         self._request: Request | None = None
