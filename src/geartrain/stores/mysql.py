@@ -64,12 +64,14 @@ class MysqlStore(SqlStore):
 
     def connect(self) -> "MysqlLink":
         """See `SqlStore.connect`."""
+        from pymysql.constants import CLIENT
+
         where = self._where
         connection: pymysql.Connection[Cursor] = self._driver.connect(
             host=where.host, port=where.port, unix_socket=where.socket or None, user=where.user,
             password=where.password, database=where.database, charset="utf8mb4", autocommit=True,
             connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS, write_timeout=_READ_SECONDS,
-            max_allowed_packet=1 << 30, program_name="geartrain",
+            max_allowed_packet=1 << 30, program_name="geartrain", client_flag=CLIENT.MULTI_STATEMENTS,
         )  # fmt: skip
         try:
             return MysqlLink(connection, where, str(self))
@@ -254,71 +256,71 @@ class MysqlLink(Link):
         self, dones: Sequence[int], rows: Sequence[Row], attempts: Sequence[tuple[int, int]],
         priorities: Sequence[tuple[int, int]], mark: int,
     ) -> None:  # fmt: skip
-        """See `Link.write`."""
+        """See `Link.write`. In one go, as far as the database server takes that."""
         self._fits(rows)
         same = "q.unique_key = j.unique_key AND q.function_name = j.function_name"
-        self._db.begin()
+        todo = ["BEGIN"]
         for start in range(0, len(dones), 5000):
-            self._all(
-                f"DELETE q, j FROM {self._jobs} j LEFT JOIN {self._queue} q ON {same} WHERE j.number IN %s",
-                (dones[start : start + 5000],),
+            numbers = ", ".join(map(str, dones[start : start + 5000]))
+            todo.append(
+                f"DELETE q, j FROM {self._jobs} j LEFT JOIN {self._queue} q ON {same} WHERE j.number IN ({numbers})"
             )
         for chunk in chunks(rows, self.most_bytes // 4):
-            self._insert(chunk)
+            todo += self._insert(chunk)
         if attempts:
-            self._all(f"UPDATE {self._jobs} SET attempts = {_case('number', attempts)}")
+            todo.append(f"UPDATE {self._jobs} SET attempts = {_case('number', attempts)}")
         if priorities:
-            self._all(
+            todo.append(
                 f"UPDATE {self._queue} q JOIN {self._jobs} j ON {same} SET q.priority = {_case('j.number', priorities)}"
             )
         if mark:
-            self.set_value("next_number", b"%d" % mark)
-        self._db.commit()
+            todo.append(f"REPLACE INTO {self._values} (name, value) VALUES ('next_number', '{mark:d}')")
+        todo.append("COMMIT")
+        if sum(map(len, todo)) < self.most_bytes // 4:  # a character may have four bytes
+            todo = ["; ".join(todo)]
+        with self._db.cursor() as cursor:
+            for sql in todo:
+                cursor.execute(sql)
+                while cursor.nextset():
+                    pass
 
     def _fits(self, rows: Sequence[Row]) -> None:
         """The server closes the connection on a statement above its limit: better not to send it."""
         for row in rows:
             if len(row.workload) > self.most_bytes // 2:
-                size = len(self._db.escape(row.workload)) + 1000
+                size = len(self._filled("%s", (row.workload,))) + 1000
                 if size > self.most_bytes:
                     raise StoreRejected(
                         f"{self._name}: a job of {len(row.workload)} bytes is too large for the database server "
                         f"(max_allowed_packet is {self.most_bytes}). Set max_allowed_packet to {2 * size} or more."
                     )
 
-    def _insert(self, rows: Sequence[Row]) -> None:
+    def _insert(self, rows: Sequence[Row]) -> list[str]:
         def key(value: bytes) -> bytes | str:
             return value if self.kind.binary else value.decode()
 
-        self._many(
-            self._queue,
-            ("unique_key", "function_name", "priority", "data", "when_to_run"),
-            [(key(row[1]), key(row[2]), row[3], row[4], row[5]) for row in rows],
-        )
-        self._many(
-            self._jobs,
-            (
-                "unique_key",
-                "function_name",
-                "number",
-                "true_unique",
-                "true_function",
-                "true_when",
-                "handle",
-                "reducer",
-                "attempts",
+        queue = ("unique_key", "function_name", "priority", "data", "when_to_run")
+        ours = ("number", "true_unique", "true_function", "true_when", "handle", "reducer", "attempts")
+        return [
+            self._upsert(self._queue, queue, [(key(row[1]), key(row[2]), row[3], row[4], row[5]) for row in rows]),
+            self._upsert(
+                self._jobs, (*queue[:2], *ours), [(key(row[1]), key(row[2]), row[0], *row[6:]) for row in rows]
             ),
-            [(key(row[1]), key(row[2]), row[0], *row[6:]) for row in rows],
-        )
+        ]
 
-    def _many(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def _upsert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+        one = f"({','.join(['%s'] * len(columns))})"
         updates = ", ".join(f"{column} = VALUES({column})" for column in columns[2:])
-        one = f"({', '.join(['%s'] * len(columns))})"
-        self._all(
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))} "
+        return self._filled(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([one] * len(rows))} "
             f"ON DUPLICATE KEY UPDATE {updates}",
             [value for row in rows for value in row],
         )
+
+    def _filled(self, sql: str, values: Sequence[Any]) -> str:
+        with self._db.cursor() as cursor:
+            filled: str = cursor.mogrify(sql, values)
+            return filled
 
     def read(self) -> Iterator[Sequence[Any]]:
         """See `Link.read`."""

@@ -225,15 +225,11 @@ class SqlStore(ABC):
             error = self.translate(exc)
             if isinstance(exc, StoreLocked):
                 error = StoreUnavailable(str(exc))
+            self._drop()  # whatever state it is in, a new connection is in none, and in no half transaction
             if error is None:
-                self._drop()
                 raise
-            if isinstance(error, StoreUnavailable):
-                self._drop()  # whatever state it is in, a new connection is in none
-                raise error from exc
             if type(error) is StoreError:  # hopeless at a start, but here somebody may still mend it
-                self._drop()
-                raise StoreUnavailable(str(error)) from exc
+                error = StoreUnavailable(str(error))
             raise error from exc
 
     def _write(self, batch: Batch) -> None:
