@@ -159,7 +159,7 @@ def main() -> None:
     arguments = parser.parse_args()
     wanted = {find(kind) for kind in arguments.kinds}
     for backend in BACKENDS.values():
-        if not backend.keeps_object and (not wanted or find(backend.name) in wanted):
+        if not backend.keeps_object and not backend.kind and (not wanted or find(backend.name) in wanted):
             with tempfile.TemporaryDirectory() as folder:
                 measure(backend, arguments.jobs, arguments.replay, Path(folder))
 

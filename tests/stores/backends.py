@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from geartrain.stores import find
 from geartrain.stores.base import Store
@@ -32,6 +33,7 @@ class Backend:
         locks: it can tell that another server uses the queue.
         keeps_object: the queue is in the store object itself.
         gearmand: the queue type of Debian's gearmand, which has the same options; empty where it has none.
+        kind: its class, where it is not one of geartrain's own.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Backend:
     locks: bool = True
     keeps_object: bool = False
     gearmand: str = ""
+    kind: "type[Store] | None" = None
 
 
 def _sqlite(service: Service | None, folder: Path, name: str) -> Mapping[str, str]:
@@ -80,6 +83,14 @@ def _tokyocabinet(service: Service | None, folder: Path, name: str) -> Mapping[s
     return {"libtokyocabinet-file": str(folder / f"{name}.tch")}
 
 
+def _of_the_guide() -> "type[Store]":
+    """The example of docs/adding-a-store.md, which has to keep what the page says."""
+    page = Path(__file__).parents[2] / "docs" / "adding-a-store.md"
+    names: dict[str, Any] = {"__name__": "geartrain_folder"}
+    exec(page.read_text().split("```python\n")[1].split("```")[0], names)
+    return cast("type[Store]", names["FolderStore"])
+
+
 BACKENDS = {
     backend.name: backend
     for backend in [
@@ -98,6 +109,7 @@ BACKENDS = {
             gearmand="libmemcached",
         ),
         Backend("libtokyocabinet", None, _tokyocabinet),
+        Backend("folder", None, lambda _, folder, name: {"folder-path": str(folder / name)}, kind=_of_the_guide()),
     ]
 }
 
@@ -115,7 +127,7 @@ class Queue:
         """A store that is not open yet."""
         if self._kept is not None:
             return self._kept
-        store = find(self.backend.name).from_options(self.options, prefix)
+        store = (self.backend.kind or find(self.backend.name)).from_options(self.options, prefix)
         self._kept = store if self.backend.keeps_object else None
         return store
 

@@ -436,8 +436,8 @@ def test_queue_types_are_found_by_any_name_in_any_case() -> None:
     assert find("sqlite") is find("libsqlite3")
     assert find("valkey") is find("redis")
     assert find("memory") is find("builtin")
-    with pytest.raises(ConfigError, match=r"no queue type 'postgress'\. Did you mean Postgres\?"):
-        find("postgress")
+    with pytest.raises(ConfigError, match=r"no queue type 'postgre'\. Did you mean Postgres\?"):
+        find("postgre")
     for name in names():
         assert find(name).options is not None
 

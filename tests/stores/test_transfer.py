@@ -22,7 +22,7 @@ from geartrain.stores.transfer import transfer
 from .backends import BACKENDS, Queue
 from .test_contract import UNIQUES, add, by_number, job
 
-KINDS = [name for name, backend in BACKENDS.items() if not backend.keeps_object]
+KINDS = [name for name, backend in BACKENDS.items() if not backend.keeps_object and not backend.kind]
 
 
 def words(queue: Queue) -> list[str]:
