@@ -171,7 +171,7 @@ class Access:
         if b"*" in self._names or name in self._names or name.endswith(b".localhost"):
             return True
         try:
-            ip_address(name.decode("ascii").strip("[]"))
+            ip_address(name.removeprefix(b"[").decode("ascii"))
         except ValueError:
             return False
         return True
@@ -245,7 +245,7 @@ class Access:
 
 def _without_port(host: bytes) -> bytes:
     if host.startswith(b"["):
-        return host.partition(b"]")[0] + b"]"
+        return host.partition(b"]")[0] if b"]" in host else b""
     return host.partition(b":")[0]
 
 
