@@ -129,7 +129,7 @@ class BaseClient(ABC, Generic[T]):
             function,
             payload_bytes(workload),
             unique,
-            priority_of(priority),
+            priority,
             background,
             at,
             schedule,
@@ -165,7 +165,7 @@ class BaseClient(ABC, Generic[T]):
         function: Name,
         workload: bytes,
         unique: Name | None,
-        priority: Priority,
+        priority: Priority | str,
         background: bool = False,
         at: When | None = None,
         schedule: Schedule | None = None,
@@ -179,6 +179,8 @@ class BaseClient(ABC, Generic[T]):
             if len(self._names) < _NAMES:
                 self._names[function] = known
         wire, bare = known
+        if type(priority) is not Priority:
+            priority = priority_of(priority)
         if at is not None or schedule is not None:
             background = True
         key = b"" if unique is None and not background else unique_for(unique, workload, background)

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from geartrain.client.pool import Pool
 from geartrain.client.session import ClientSession
-from geartrain.client.sockets import Transport, connect
+from geartrain.client.sockets import SHORT, Transport, connect
 from geartrain.client.task import BaseTask, Pending
 from geartrain.errors import ConnectionLost, GeartrainError, NoServersAvailable, RemoteProtocolError, RequestTimeout
 from geartrain.protocol.commands import Command
@@ -96,9 +96,22 @@ class Driver:
         """Sends a task and reads until it is done. Raises as `start` and `wait`."""
         with self._cond:
             link = self._connected()
-            link.session.submit(task)
+            session = link.session
+            session.submit(task)
             self._write(link)
-            self._read_until(task, timeout, task)
+            if (
+                self._reader is None
+                and link.transport.waits_for_more
+                and session.single
+                and session.confirmation
+                and not link.blocked
+                and (timeout is None or timeout > SHORT)
+            ):
+                self._read(link, SHORT, get_ident(), session.confirmation)
+                if timeout is not None:
+                    timeout -= SHORT
+            if not task.done:
+                self._read_until(task, timeout, task)
 
     def ask(self, command: Command, key: bytes, timeout: float | None) -> Any:
         """Asks the server something and waits for the reply; once more where the connection ends meanwhile.
@@ -156,12 +169,13 @@ class Driver:
         """Writes what goes without waiting."""
         session, transport = link.session, link.transport
         try:
-            while data := session.pending():
+            data = session.pending()
+            while data:
                 count = transport.send(data)
                 if not count:
                     link.blocked = True
                     return
-                session.sent(count)
+                data = session.sent(count)
             link.blocked = False
         except ConnectionLost as error:
             self._lose(link, str(error))
@@ -186,7 +200,7 @@ class Driver:
             if self._link is link:
                 self._write(link)
 
-    def _read(self, link: Link, timeout: float | None, me: int) -> None:
+    def _read(self, link: Link, timeout: float | None, me: int, more_than: int = 0) -> None:
         """Reads once, with the lock given up meanwhile, and runs the callbacks that are due."""
         cond = self._cond
         before, self._reader = self._reader, me
@@ -195,7 +209,7 @@ class Driver:
             if link.blocked:
                 link.transport.wait(timeout, write=True)
                 timeout = 0.0
-            data = link.transport.recv(timeout)
+            data = link.transport.recv_more_than(more_than) if more_than else link.transport.recv(timeout)
         except ConnectionLost as error:
             data, cause = b"", str(error)
         except BaseException:  # Ctrl-C: bytes may be gone, so the connection is of no more use

@@ -17,8 +17,8 @@ from typing import Final, TypeVar
 from geartrain.client.task import BaseTask, JobStatus, Pending
 from geartrain.errors import ConnectionLost, JobException, JobFailed, RemoteProtocolError, ServerError
 from geartrain.protocol.commands import Command
-from geartrain.protocol.packets import RESPONSE_MAGIC, request
-from geartrain.protocol.parser import Parser
+from geartrain.protocol.packets import HEADER_SIZE, RESPONSE_MAGIC, request
+from geartrain.protocol.parser import TOO_FEW, Parser
 
 __all__ = ["ClientSession"]
 
@@ -33,6 +33,7 @@ class ClientSession:
     """The state of one connection.
 
     Attributes:
+        confirmation: the size of the last JOB_CREATED packet, in bytes; 0 before the first.
         calls: callbacks that are due, in order: the shell runs them by `run_calls`, outside its locks.
         name: the server's name, for messages.
     """
@@ -47,11 +48,13 @@ class ClientSession:
         "_queued",
         "_sent",
         "calls",
+        "confirmation",
         "name",
     )
 
     def __init__(self, name: str, *, exceptions: bool = True) -> None:
         self.name = name
+        self.confirmation = 0
         self.calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._parser = Parser(RESPONSE_MAGIC)
         self._out: deque[bytes | memoryview] = deque()
@@ -105,12 +108,14 @@ class ClientSession:
                 out.appendleft(b"".join(pieces))
         return out[0] if out else b""
 
-    def sent(self, count: int) -> None:
-        """The system took this many bytes of `pending`."""
+    def sent(self, count: int) -> bytes | memoryview:
+        """The system took this many bytes of `pending`. Returns what is pending now."""
         self._sent += count
-        first = self._out.popleft()
+        out = self._out
+        first = out.popleft()
         if count < len(first):
-            self._out.appendleft(memoryview(first)[count:])  # no copy: it may be 64 MiB
+            out.appendleft(memoryview(first)[count:])  # no copy: it may be 64 MiB
+        return self.pending() if out else b""
 
     # Bytes in.
 
@@ -120,24 +125,31 @@ class ClientSession:
         Raises:
             RemoteProtocolError: they are not the protocol; the connection is of no more use.
         """
-        for command, parts in self._parser.feed(data):
-            handler = _HANDLERS.get(command)
-            if handler is None:
-                raise RemoteProtocolError(f"{self.name} sent what no client can use (packet type {command})")
-            handler(self, parts)
-        if self._parser.fault is not None:
-            raise RemoteProtocolError(f"{self.name}: {self._parser.fault.text}")
+        parser = self._parser
+        for command, parts in parser.feed(data):
+            _HANDLERS[command](self, parts)
+        if parser.fault is not None:
+            raise RemoteProtocolError(f"{self.name}: {parser.fault.text}")
+
+    def _on_strange(self, parts: list[bytes]) -> None:
+        raise RemoteProtocolError(f"{self.name} sent what no client can use")
 
     @property
     def idle(self) -> bool:
         """Whether nothing is awaited."""
         return not (self._created or self._jobs or any(self._asked.values()))
 
+    @property
+    def single(self) -> bool:
+        """Whether nothing is awaited but the confirmation and the result of one task."""
+        return len(self._created) == 1 and not self._jobs
+
     def _on_created(self, parts: list[bytes]) -> None:
         if not self._created:
             raise RemoteProtocolError(f"{self.name} confirmed a job that was not submitted")
         task = self._created.popleft()
         handle = parts[0]
+        self.confirmation = HEADER_SIZE + len(handle)
         if not task.background:
             tasks = self._jobs.get(handle)
             if tasks is None:
@@ -311,7 +323,7 @@ _QUESTIONS: Final = (Command.GET_STATUS, Command.GET_STATUS_UNIQUE, Command.ECHO
 
 _SUBMISSION_ERRORS: Final = frozenset({"QUEUE_ERROR", "ARGUMENT_TOO_LARGE", "JOB_QUEUE_FULL", "INVALID_FUNCTION_NAME"})
 
-_HANDLERS: Final[dict[int, Callable[[ClientSession, list[bytes]], None]]] = {
+_TABLE: Final[dict[int, Callable[[ClientSession, list[bytes]], None]]] = {
     int(Command.JOB_CREATED): ClientSession._on_created,
     int(Command.WORK_COMPLETE): ClientSession._on_complete,
     int(Command.WORK_DATA): ClientSession._on_data,
@@ -325,6 +337,7 @@ _HANDLERS: Final[dict[int, Callable[[ClientSession, list[bytes]], None]]] = {
     int(Command.OPTION_RES): ClientSession._on_option,
     int(Command.ERROR): ClientSession._on_error,
 }
+_HANDLERS: Final = [_TABLE.get(number, ClientSession._on_strange) for number in range(TOO_FEW + 1)]
 
 
 def _number(text: bytes) -> int:

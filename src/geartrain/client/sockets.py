@@ -10,29 +10,38 @@ import os
 import select
 import socket
 import ssl
+import sys
 import threading
+from struct import Struct
 from time import monotonic
 from typing import Final
 
 from geartrain.client.address import Server
 from geartrain.errors import ConnectionLost
 
-__all__ = ["CHUNK", "Transport", "connect", "reason", "tune"]
+__all__ = ["CHUNK", "SHORT", "Transport", "connect", "reason", "tune"]
 
 CHUNK: Final = 64 * 1024
 """Bytes per read. More than 128 KiB would make glibc map and unmap memory for every read."""
 
-_READ: Final = select.POLLIN | select.POLLHUP | select.POLLERR
+SHORT: Final = 0.01
+"""Seconds that `recv_more_than` waits for more."""
+
+_TIMEVAL: Final = Struct("@ll")
 
 
 class Transport:
     """One connected socket. Reading and writing may go on in two threads at once."""
 
-    __slots__ = ("server", "sock")
+    __slots__ = ("_least", "server", "sock")
+
+    waits_for_more = sys.platform == "linux"
+    """Whether `recv_more_than` is there."""
 
     def __init__(self, sock: socket.socket, server: Server) -> None:
         self.sock = sock
         self.server = server
+        self._least = 0  # SO_RCVLOWAT, where it is set
 
     def recv(self, timeout: float | None) -> bytes | None:
         """Waits for bytes.
@@ -46,6 +55,8 @@ class Transport:
         Raises:
             ConnectionLost: the connection broke.
         """
+        if self._least and timeout != 0.0:
+            self._wait_for_any()
         try:
             if timeout is None:
                 return self.sock.recv(CHUNK)
@@ -55,6 +66,30 @@ class Transport:
         except BlockingIOError:
             return None
         except (OSError, ValueError) as error:
+            raise ConnectionLost(reason(error)) from error
+
+    def recv_more_than(self, size: int) -> bytes | None:
+        """As `recv`, but gives the process its turn only once more than so many bytes are there, or after `SHORT`.
+
+        A short job's result follows its JOB_CREATED at once. Each would wake the process; so both wake it once.
+        """
+        try:
+            if self._least != size + 1:
+                self._least = size + 1
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size + 1)
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, int(SHORT * 1e6)))
+            return self.sock.recv(CHUNK)
+        except BlockingIOError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(reason(error)) from error
+
+    def _wait_for_any(self) -> None:
+        self._least = 0
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, 0))
+        except OSError as error:
             raise ConnectionLost(reason(error)) from error
 
     def send(self, data: bytes | memoryview) -> int:
@@ -76,6 +111,8 @@ class Transport:
         Raises:
             ConnectionLost: the socket was closed in the meantime.
         """
+        if self._least and read:
+            self._wait_for_any()
         poll = select.poll()
         try:
             poll.register(self.sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
@@ -101,6 +138,8 @@ class TlsTransport(Transport):
     """The same over TLS. OpenSSL allows one call at a time, so a lock stands before it and waiting is outside."""
 
     __slots__ = ("_lock", "_tls")
+
+    waits_for_more = False
 
     def __init__(self, sock: ssl.SSLSocket, server: Server) -> None:
         super().__init__(sock, server)

@@ -9,7 +9,7 @@ from typing import Self
 
 from geartrain.client.base import BaseClient
 from geartrain.client.driver import Driver
-from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes, priority_of
+from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes
 from geartrain.client.task import BaseTask, JobStatus
 from geartrain.errors import RequestTimeout
 from geartrain.protocol.commands import Command
@@ -137,7 +137,7 @@ class Client(BaseClient[Task]):
         timeout: float | None = None,
     ) -> bytes:
         """Runs a job and returns its result. Arguments as in `submit`, errors as in `Task.result`."""
-        task = self._make(function, payload_bytes(workload), unique, priority_of(priority))
+        task = self._make(function, payload_bytes(workload), unique, priority)
         self._driver.run(task, self.timeout if timeout is None else timeout)
         return task._outcome()
 

@@ -29,7 +29,7 @@ from typing import Final
 from geartrain.errors import RemoteProtocolError
 from geartrain.protocol.commands import Command
 from geartrain.protocol.packets import RESPONSE_MAGIC, request
-from geartrain.protocol.parser import Parser
+from geartrain.protocol.parser import TOO_FEW, Parser
 from geartrain.worker.job import Job
 
 __all__ = ["GRABS", "Slots", "State", "WorkerSession"]
@@ -222,14 +222,15 @@ class WorkerSession:
         Raises:
             RemoteProtocolError: they are not the protocol; the connection is of no more use.
         """
-        for command, parts in self._parser.feed(data):
-            handler = _HANDLERS.get(command)
-            if handler is None:
-                raise RemoteProtocolError(f"{self.name} sent what no worker can use (packet type {command})")
-            handler(self, parts)
+        parser = self._parser
+        for command, parts in parser.feed(data):
+            _HANDLERS[command](self, parts)
             self.answered = True
-        if self._parser.fault is not None:
-            raise RemoteProtocolError(f"{self.name}: {self._parser.fault.text}")
+        if parser.fault is not None:
+            raise RemoteProtocolError(f"{self.name}: {parser.fault.text}")
+
+    def _on_strange(self, parts: list[bytes]) -> None:
+        raise RemoteProtocolError(f"{self.name} sent what no worker can use")
 
     def _on_assign(self, parts: list[bytes]) -> None:
         self._assign(self._job(parts[0], parts[1], b"", b"", parts[2], self))
@@ -309,7 +310,7 @@ class WorkerSession:
 
 _NOT_OFFERED: Final = frozenset({"INVALID_COMMAND", "UNKNOWN_COMMAND", "unknown_command", "bad_command"})
 
-_HANDLERS: Final[dict[int, Callable[[WorkerSession, list[bytes]], None]]] = {
+_TABLE: Final[dict[int, Callable[[WorkerSession, list[bytes]], None]]] = {
     int(Command.NOOP): WorkerSession._on_noop,
     int(Command.NO_JOB): WorkerSession._on_no_job,
     int(Command.JOB_ASSIGN): WorkerSession._on_assign,
@@ -318,3 +319,4 @@ _HANDLERS: Final[dict[int, Callable[[WorkerSession, list[bytes]], None]]] = {
     int(Command.ECHO_RES): WorkerSession._on_echo,
     int(Command.ERROR): WorkerSession._on_error,
 }
+_HANDLERS: Final = [_TABLE.get(number, WorkerSession._on_strange) for number in range(TOO_FEW + 1)]
