@@ -217,10 +217,13 @@ class SqliteStore:
         self._checked = now
 
     def _exchanged(self) -> StoreUnavailable:
-        copy = f"Its jobs are saved in {self._rescued}. " if self._rescued else ""
+        # The file that was moved away is not whole: what was written last stood in the log beside it.
+        way = "Put the old one back in its place"
+        if self._rescued:
+            way = f"Its jobs are saved in {self._rescued}: put that in its place (mv {self._rescued} {self._path})"
         return StoreUnavailable(
-            f"The queue file {self._path} was exchanged for another file while this server used it. {copy}Put the old "
-            "one back in its place, or restart the server to begin with the new one."
+            f"The queue file {self._path} was exchanged for another file while this server used it. {way}, or "
+            "restart the server to begin with the new one."
         )
 
     def _after_failure(self, exc: BaseException) -> None:
