@@ -1,5 +1,7 @@
 """What Prometheus reads."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +112,16 @@ def test_many_functions_stay_few_lines(site: Site, monkeypatch: pytest.MonkeyPat
     assert found["gearman_jobs_completed_total", metrics.OTHERS] == 15
     assert found["gearman_workers", metrics.OTHERS] == 15
     assert found["gearman_job_run_seconds_count", metrics.OTHERS] == 18
+
+
+def test_the_dashboard_for_grafana_asks_for_names_that_are_there(site: Site) -> None:
+    worker, wire = site.worker(b"f"), site.wire()
+    wire.send(post("/f", b"x"), post("/f", b"", "X-Gearman-Unique: " + "u" * 65))
+    worker.complete(worker.take(), b"")
+    assert (wire.reply().status, wire.reply().status) == (200, 400)
+    there = {key[0] for key in scrape(site)}
+    dashboard = json.loads((Path(__file__).parents[2] / "docs" / "grafana.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    names = {name for expression in asked for name in re.findall(r"\b(?:gearman|process)_\w+", expression)}
+    assert len(names) > 20
+    assert names <= there
