@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import libraries, loads, report
-from benchmarks.build import BIN, BenchError
+from benchmarks.build import BIN, ROOT, BenchError
 from benchmarks.chart import draw
 from benchmarks.machine import facts
 from benchmarks.results import Result, read, write
@@ -68,7 +68,7 @@ def measure(row: Row, rounds: int, scale: float, only: Sequence[str]) -> Result:
                 sample = _run(row, name, scale)
             except BenchError as error:
                 # A server that cannot do a row says so in the results, and the others go on.
-                result.failures[name] = str(error).strip()
+                result.failures[name] = str(error).strip().replace(f"{ROOT}/", "")
                 print(f"  {name}: {error}", file=sys.stderr)
                 continue
             result.rounds.setdefault(name, []).append(sample)

@@ -67,7 +67,7 @@ def _expect(process: subprocess.Popen[bytes], word: str) -> None:
     assert process.stdout is not None
     line = process.stdout.readline().decode().strip()
     if line != word:
-        raise BenchError(f"the program said {line!r}, not {word!r}: {process.args!r}")
+        raise BenchError(f"its program broke off before it was {word}" + (f": {line}" if line else ""))
 
 
 def _say(process: subprocess.Popen[bytes]) -> None:

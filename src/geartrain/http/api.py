@@ -102,6 +102,13 @@ async def ready(asked: Asked) -> JSONResponse:
 # ---- functions
 
 
+_COUNTERS: Final = (
+    "cancelled", "completed", "exceptions", "exhausted", "failed", "joined", "refused", "requeued", "started",
+    "submitted", "timeouts",
+)  # fmt: skip
+"""Of `FunctionStats`. By name: compiled classes have no `__slots__` to read them from."""
+
+
 def shown_function(function: "Function") -> dict[str, Any]:
     """A function's counts, as `status` and `prioritystatus` have them, and its limits."""
     waiting = function.waiting
@@ -116,9 +123,7 @@ def shown_function(function: "Function") -> dict[str, Any]:
         "workers": function.workers,
         "oldest": None if oldest is None else monotonic() - oldest.submitted,
         "maxqueue": _limits(function),
-        "counters": {
-            name: getattr(function.stats, name) for name in function.stats.__slots__ if name not in ("waited", "ran")
-        },
+        "counters": {name: getattr(function.stats, name) for name in _COUNTERS},
     }
 
 
