@@ -9,14 +9,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final
 
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import Job
 from geartrain.engine.journal import Journal, Write
-from geartrain.errors import StoreRejected
+from geartrain.errors import StoreEmptied, StoreRejected
 from geartrain.stores.base import Batch, Store
 
 __all__ = ["Committer"]
@@ -28,6 +28,8 @@ _LONGEST_PAUSE: Final = 2.0
 _REMIND: Final = 60.0
 """Seconds between log lines while the store stays down."""
 _EXPIRE_EVERY: Final = 0.25
+_ASK_EVERY: Final = 3.0
+"""Seconds without a batch, after which the store is asked whether it is there and has all that was written."""
 
 
 class Committer:
@@ -55,6 +57,7 @@ class Committer:
         self._stopping = threading.Event()
         self._busy = False
         self._reason = "the store does not answer"
+        self._emptied = ""  # the thread's: why what was stored is gone
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
@@ -76,8 +79,7 @@ class Committer:
         while not self._busy and self._journal.pending:
             write = self._journal.take()
             assert write is not None
-            batch = write.batch
-            if batch.adds or batch.dones or batch.attempts or batch.priorities:
+            if not write.batch.empty:
                 self._busy = True
                 self._idle.clear()
                 self._queue.put(write)
@@ -91,7 +93,19 @@ class Committer:
                 peer.dirty = True
                 engine.dirty.append(peer)
 
-    def _written(self, write: Write, rejected: dict[int, str], seconds: float) -> None:
+    def _lost(self, reason: str) -> None:
+        """The thread has found the store empty: what was in it is in our memory, too."""
+        count = self._journal.lost(self._engine.jobs.values())
+        logger.error("%s Writing the %d jobs again that are in this server's memory.", reason, count)
+
+    def _asked(self, emptied: str) -> None:
+        """The thread has reached the store without a batch."""
+        self._failing = ""
+        if emptied:
+            self._lost(emptied)
+            self._turn()
+
+    def _written(self, write: Write, rejected: dict[int, str], emptied: str, seconds: float) -> None:
         """The thread has committed a batch, all but the rejected rows."""
         stats = self._engine.stats
         stats.commits += 1
@@ -104,6 +118,8 @@ class Committer:
         for job in write.jobs if rejected else []:
             self._reject(job, rejected)
         self._settle(write)
+        if emptied:  # only now: this batch's own jobs count as stored, and halves of it may be lost as well
+            self._lost(emptied)
         self.kick()
         if not self._busy:
             self._idle.set()
@@ -149,12 +165,24 @@ class Committer:
     # ---- in the thread
 
     def _run(self) -> None:
-        while (write := self._queue.get()) is not None:
+        while (write := self._next()) is not None:
             started = monotonic()
             rejected: dict[int, str] = {}
             if not self._write(write.batch, rejected):
                 return
-            self._call(self._written, write, rejected, monotonic() - started)
+            self._call(self._written, write, rejected, self._emptied, monotonic() - started)
+            self._emptied = ""
+
+    def _next(self) -> Write | None:
+        """The next batch; None at the end. Looks after the store while there is none."""
+        while True:
+            try:
+                return self._queue.get(timeout=_ASK_EVERY)
+            except Empty:
+                if not self._write(Batch(), {}):
+                    return None
+                self._call(self._asked, self._emptied)
+                self._emptied = ""
 
     def _write(self, batch: Batch, rejected: dict[int, str]) -> bool:
         """Writes a batch, however long it takes. Returns False when the server stops before."""
@@ -166,6 +194,8 @@ class Committer:
                 self._store.apply(batch)
             except StoreRejected as error:
                 return self._halve(batch, rejected, error)
+            except StoreEmptied as error:
+                self._emptied = str(error)
             except Exception as error:  # whatever a driver raises: the jobs must not be lost with it
                 now = monotonic()
                 down_since = down_since or now
@@ -173,11 +203,8 @@ class Committer:
                     reminded = now
                     logger.error(
                         "the store does not take %d new and %d finished jobs, trying again until it does: %s",
-                        len(batch.adds),
-                        len(batch.dones),
-                        error,
-                        exc_info=logger.isEnabledFor(logging.DEBUG),
-                    )
+                        len(batch.adds), len(batch.dones), error, exc_info=logger.isEnabledFor(logging.DEBUG),
+                    )  # fmt: skip
                 self._call(self._failed, str(error))
                 if self._stopping.wait(pause):
                     return False

@@ -15,29 +15,14 @@ import select
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
-from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from geartrain.errors import ConfigError
+from geartrain.server.pump import Pump, Watched
 
-__all__ = ["GearLoop", "LoopReactor", "Reactor", "Watched", "reactor_of", "run"]
+__all__ = ["GearLoop", "LoopReactor", "Reactor", "reactor_of", "run"]
 
 logger = logging.getLogger("geartrain.server")
-
-_OUT: Final = select.EPOLLOUT
-_NOT_OUT: Final = ~select.EPOLLOUT
-
-
-class Watched(Protocol):
-    """A socket's owner."""
-
-    def readable(self) -> None: ...
-
-    def writable(self) -> None: ...
-
-    def broken(self, error: BaseException) -> None:
-        """An unexpected exception came out of the other two: a bug. The owner closes."""
-        ...
 
 
 class Reactor(Protocol):
@@ -65,9 +50,7 @@ class Poller(selectors.BaseSelector):
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
-        self._owners: dict[int, Watched] = {}
-        self._turn: Callable[[], float | None] | None = None
-        self._hurry = False
+        self._pump = Pump(self._epoll)
 
     # ---- what asyncio calls
 
@@ -106,7 +89,7 @@ class Poller(selectors.BaseSelector):
     def close(self) -> None:
         self._epoll.close()
         self._keys.clear()
-        self._owners.clear()
+        self._pump.owners.clear()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Waits for events, and serves the watched sockets as long as nothing comes for asyncio.
@@ -114,71 +97,35 @@ class Poller(selectors.BaseSelector):
         Returns to asyncio when one of its own files is ready, its next timer is due, or somebody called `return_soon`:
         a turn of its loop costs more than all that the job server does for a packet.
         """
-        until = None if timeout is None else monotonic() + timeout
-        poll = self._epoll.poll
-        owners = self._owners
         ready: list[tuple[selectors.SelectorKey, int]] = []
-        while True:
-            self._hurry = False
-            wait = self._turn() if self._turn is not None else None
-            if self._hurry:
-                timeout = 0.0
-            elif until is None:
-                timeout = wait
-            else:
-                timeout = until - monotonic()
-                if wait is not None and wait < timeout:
-                    timeout = wait
-            try:
-                # epoll counts in milliseconds and rounds down: up, or the loop would spin
-                events = poll(-1 if timeout is None else (timeout + 0.000999 if timeout > 0 else 0))
-            except InterruptedError:
-                return ready
-            for fd, event in events:
-                owner = owners.get(fd)
-                if owner is None:
-                    self._foreign(fd, event, ready)
-                    continue
-                try:
-                    if event & _NOT_OUT:
-                        owner.readable()
-                    if event & _OUT:
-                        owner.writable()
-                except Exception as error:
-                    owner.broken(error)
-            if ready or self._hurry or (until is not None and monotonic() >= until):
-                return ready
-
-    def _foreign(self, fd: int, event: int, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        """An event for asyncio."""
-        key = self._keys.get(fd)
-        if key is not None:
-            mask = 0
-            if event & _NOT_OUT:
-                mask |= selectors.EVENT_READ
-            if event & ~select.EPOLLIN:
-                mask |= selectors.EVENT_WRITE
-            ready.append((key, mask & key.events))
+        for fd, event in self._pump.run(timeout):
+            key = self._keys.get(fd)
+            if key is not None:
+                mask = selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
+                if event & ~select.EPOLLIN:
+                    mask |= selectors.EVENT_WRITE
+                ready.append((key, mask & key.events))
+        return ready
 
     def return_soon(self) -> None:
         """Something was scheduled with asyncio meanwhile: it must get its turn."""
-        self._hurry = True
+        self._pump.hurry = True
 
     # ---- what the job server calls
 
     def watch(self, fd: int, owner: Watched, read: bool, write: bool) -> None:
-        if fd in self._owners:
+        if fd in self._pump.owners:
             self._epoll.modify(fd, _mask(read, write))
         else:
             self._epoll.register(fd, _mask(read, write))
-        self._owners[fd] = owner
+        self._pump.owners[fd] = owner
 
     def unwatch(self, fd: int) -> None:
-        if self._owners.pop(fd, None) is not None:
+        if self._pump.owners.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def at_turn(self, callback: Callable[[], float | None] | None) -> None:
-        self._turn = callback
+        self._pump.turn = callback
 
 
 def _mask(read: bool, write: bool) -> int:

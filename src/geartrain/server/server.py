@@ -21,6 +21,7 @@ from geartrain.server.listener import Hub, Listener, open_sockets
 from geartrain.server.loop import LoopReactor, reactor_of
 from geartrain.server.replay import replay
 from geartrain.server.tls import server_context
+from geartrain.server.turn import Turn
 from geartrain.stores import find
 from geartrain.stores.base import Store
 
@@ -55,10 +56,8 @@ class JobServer:
         self._store = store
         self._listeners: list[Listener] = []
         self._committer: Committer | None = None
-        self._eager: Committer | None = None  # the same, unless it shall write at the stop only
         self._replay: asyncio.Task[int] | None = None
         self._drain: asyncio.Task[None] | None = None
-        self._due: float | None = None
         self._stopped = asyncio.Event()
         self._stopping = False
         self.http: HttpServer | None = None
@@ -100,7 +99,8 @@ class JobServer:
         )
         self._reactor = reactor_of(loop)
         self._hub = Hub(self.engine, self._reactor, config, server_context(config))
-        self._reactor.at_turn(self._turn)
+        self._turn = Turn(self.engine)
+        self._reactor.at_turn(self._turn.end)
         try:
             self._listen()
             if config.http:
@@ -113,7 +113,7 @@ class JobServer:
             raise
         if store is not None:
             self._committer = Committer(self.engine, store, loop, config.store_wait, self.changed)
-            self._eager = None if store.write_on_stop else self._committer
+            self._turn.committer = None if store.write_on_stop else self._committer
             self._replay = asyncio.create_task(replay(self.engine, store, self.changed))
         self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep)
 
@@ -185,30 +185,6 @@ class JobServer:
 
     # ---- turns
 
-    def _turn(self) -> float | None:
-        """The end of a turn: what is due is done, and everything that the turn produced is sent and stored.
-
-        Returns:
-            seconds until something is due; None for nothing.
-        """
-        engine = self.engine
-        due = self._due
-        if due is not None and monotonic() >= due:
-            engine.tick(monotonic())
-        if engine.unsettled:
-            engine.settle()
-        if self._eager is not None:
-            self._eager.kick()
-        dirty = engine.dirty
-        while dirty:  # a peer that is found broken changes others
-            engine.dirty = []
-            for peer in dirty:
-                peer.dirty = False
-                peer.link.flush()
-            dirty = engine.dirty
-        due = self._due = engine.deadline()
-        return None if due is None else due - monotonic()
-
     def changed(self) -> None:
         """The engine was changed outside of a watched socket: has the turn's end come."""
         if isinstance(self._reactor, LoopReactor):
@@ -272,7 +248,7 @@ class JobServer:
             await asyncio.wait([self._replay])
         if self._committer is not None and not await self._committer.close(_STOP_WAIT):
             logger.error("the store did not take all changes in %g s: finished jobs may run again", _STOP_WAIT)
-        self._turn()
+        self._turn.end()
         if self.http is not None:
             await self.http.close()
         self._reactor.at_turn(None)
