@@ -1,0 +1,91 @@
+"""Pump: waits for the watched sockets and calls their owners, round after round.
+
+Owns the innermost loop of the server. It is apart from the selector that asyncio sees (loop.py) so that the optional
+compiled build can take it along. Must not know asyncio, jobs or the protocol.
+"""
+
+import select
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Pump", "Watched"]
+
+_OUT: Final = 4  # select.EPOLLOUT
+_NOT_OUT: Final = ~4
+
+
+class Watched(Protocol):
+    """A socket's owner."""
+
+    def readable(self) -> None: ...
+
+    def writable(self) -> None: ...
+
+    def broken(self, error: BaseException) -> None:
+        """An unexpected exception came out of the other two: a bug. The owner closes."""
+        ...
+
+
+class Pump:
+    """See the module.
+
+    Attributes:
+        epoll: where the sockets stand.
+        owners: the watched sockets' owners, by descriptor. Others in the epoll are foreign.
+        turn: called before each wait; returns how many seconds may pass until the next call, None for any time.
+        hurry: set it, and `run` returns after this round.
+    """
+
+    __slots__ = ("epoll", "hurry", "owners", "turn")
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self.epoll: select.epoll = epoll
+        self.owners: dict[int, Watched] = {}
+        self.turn: Callable[[], float | None] | None = None
+        self.hurry: bool = False
+
+    def run(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Serves the watched sockets until something else is to be done.
+
+        Args:
+            timeout: seconds, None for ever.
+
+        Returns:
+            the events of foreign descriptors; maybe none, when the time is over or somebody is in a hurry.
+        """
+        until: float = -1.0 if timeout is None else monotonic() + timeout
+        poll = self.epoll.poll
+        owners = self.owners
+        foreign: list[tuple[int, int]] = []
+        while True:
+            self.hurry = False
+            turn = self.turn
+            wait: float | None = None if turn is None else turn()
+            if self.hurry:
+                wait = 0.0
+            elif until >= 0.0:
+                left = until - monotonic()
+                if wait is None or left < wait:
+                    wait = left
+            try:
+                # epoll counts in milliseconds and rounds down: up, or the loop would spin
+                events = poll(-1.0 if wait is None else (wait + 0.000999 if wait > 0.0 else 0.0))
+            except InterruptedError:
+                return foreign
+            for fd, event in events:
+                owner = owners.get(fd)
+                if owner is None:
+                    foreign.append((fd, event))
+                    continue
+                try:
+                    if event & _NOT_OUT:
+                        owner.readable()
+                    if event & _OUT:
+                        owner.writable()
+                except Exception as error:
+                    owner.broken(error)
+            if foreign or self.hurry or (until >= 0.0 and monotonic() >= until):
+                return foreign
