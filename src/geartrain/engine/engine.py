@@ -640,6 +640,7 @@ class Engine:
         if journal is None:
             return
         late = journal.expired(before)
+        awaited = journal.awaited() if late else set()
         for reply in late:
             job = reply.job
             if job.state == ENDED:  # it ran meanwhile: its JOB_CREATED is true without the store
@@ -647,7 +648,7 @@ class Engine:
             journal.refuse(reply, error(b"QUEUE_ERROR", reason))
             self.stats.errors[b"QUEUE_ERROR"] = self.stats.errors.get(b"QUEUE_ERROR", 0) + 1
             job.function.stats.refused += 1
-            if job.clients is None and job.state != RUNNING:
+            if job.clients is None and job.state != RUNNING and job not in awaited:  # others joined it later
                 self.drop(job)
         for peer in journal.free([reply.peer for reply in late]):
             if not peer.dirty:

@@ -165,8 +165,15 @@ class Journal:
         reply.out[reply.place] = error
 
     def replies_of(self, job: Job) -> list[Reply]:
-        """The held replies for a job of the batch that is being written."""
-        return [] if self._writing is None else [reply for reply in self._writing.replies if reply.job is job]
+        """The held replies for a job."""
+        return [reply for reply in self._held() if reply.job is job]
+
+    def awaited(self) -> set[Job]:
+        """The jobs that replies are held for."""
+        return {reply.job for reply in self._held()}
+
+    def _held(self) -> list[Reply]:
+        return self._replies if self._writing is None else self._writing.replies + self._replies
 
     def expired(self, before: float) -> list[Reply]:
         """Takes the replies that have waited since before a time. Their peers stay held until the batch settles."""
