@@ -14,6 +14,7 @@
     │   └── JobException            the worker sent WORK_EXCEPTION: .data
     └── StoreError                  the durable queue
         ├── StoreUnavailable        not now: try the same batch again later
+        │   └── StoreEmptied        it is back, without what was stored: write everything again
         ├── StoreRejected           never: this row cannot be stored, another try will not help
         └── StoreLocked             another server has this queue open
 
@@ -34,6 +35,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "ServerError",
+    "StoreEmptied",
     "StoreError",
     "StoreLocked",
     "StoreRejected",
@@ -124,6 +126,10 @@ class StoreError(GeartrainError):
 
 class StoreUnavailable(StoreError):
     """The durable queue cannot be reached or written at the moment."""
+
+
+class StoreEmptied(StoreUnavailable):
+    """The durable queue has come back, but without the jobs that were stored in it."""
 
 
 class StoreRejected(StoreError):

@@ -6,13 +6,17 @@ that acknowledges a background job is released by that, and by nothing else.
 A job that ends before its add was taken needs no disk at all: add and end cancel out.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from geartrain.engine.job import PENDING, STORED, WRITING, Job
+from geartrain.engine.job import ENDED, PENDING, STORED, WRITING, Job
 from geartrain.engine.peer import Peer
 from geartrain.stores.base import Batch, Key, StoredJob
 
 __all__ = ["Journal", "Reply", "Write"]
+
+_AGAIN = 20_000
+"""Jobs that one batch writes again after a loss: there may be millions, and others wait for their turn."""
 
 
 class Reply(NamedTuple):
@@ -32,7 +36,7 @@ class Write:
     Attributes:
         serial: batches are settled in the order of their serials.
         batch: what to write.
-        jobs: the jobs behind `batch.adds`, in the same order.
+        jobs: the new jobs in `batch.adds`, in the same order. Behind them may come jobs that are written again.
         replies: the replies that wait for it.
     """
 
@@ -52,12 +56,13 @@ class Journal:
         lazy: nobody waits for the store: it is written when the server stops (--store-queue-on-shutdown).
     """
 
-    __slots__ = ("_adds", "_attempts", "_dones", "_priorities", "_replies", "_serial", "_writing", "lazy")
+    __slots__ = ("_adds", "_again", "_attempts", "_dones", "_priorities", "_replies", "_serial", "_writing", "lazy")
 
     def __init__(self, lazy: bool = False) -> None:
         self.lazy: bool = lazy
         self._serial: int = 1
         self._adds: dict[Job, None] = {}
+        self._again: list[Job] = []
         self._dones: list[Key] = []
         self._attempts: dict[Key, int] = {}
         self._priorities: dict[Key, int] = {}
@@ -112,10 +117,23 @@ class Journal:
 
     # ---- from the committer
 
+    def lost(self, jobs: Iterable[Job]) -> int:
+        """The store has lost what was in it.
+
+        Args:
+            jobs: all live jobs; those of them that were stored are written again, the oldest first.
+
+        Returns:
+            how many these are.
+        """
+        self._again = [job for job in jobs if job.durable == STORED]
+        self._again.reverse()  # taken from its end
+        return len(self._again)
+
     @property
     def pending(self) -> bool:
         """Whether there is something to write or to answer."""
-        return bool(self._adds or self._dones or self._replies or self._attempts or self._priorities)
+        return bool(self._adds or self._dones or self._replies or self._attempts or self._priorities or self._again)
 
     @property
     def unsettled(self) -> int:
@@ -123,6 +141,7 @@ class Journal:
         writing = self._writing
         return (
             len(self._adds)
+            + len(self._again)
             + len(self._dones)
             + (len(writing.batch.adds) + len(writing.batch.dones) if writing is not None else 0)
         )
@@ -136,6 +155,10 @@ class Journal:
         for job in jobs:
             job.durable = WRITING
             adds.append(stored(job))
+        if self._again:
+            portion = self._again[-_AGAIN:]
+            del self._again[-_AGAIN:]
+            adds.extend(stored(job) for job in reversed(portion) if job.state != ENDED and job.durable == STORED)
         batch = Batch(adds, self._dones, self._attempts, self._priorities)
         write = Write(self._serial, batch, jobs, self._replies)
         self._serial += 1

@@ -72,6 +72,11 @@ class Batch:
     priorities: dict[Key, int] = field(default_factory=dict)
     """New values of `StoredJob.priority`, for jobs that are stored already."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not (self.adds or self.dones or self.attempts or self.priorities)
+
 
 class Store(Protocol):
     """A durable queue.
@@ -135,9 +140,15 @@ class Store(Protocol):
     def apply(self, batch: Batch) -> None:
         """Writes a batch durably: all of it or nothing, in few round trips, committed to disk on return.
 
+        An empty batch, which comes now and then while there is nothing to write, asks whether the store is there
+        and has what was written to it. (A store that cannot lose it alone does as with any other batch.)
+
         Raises:
             StoreUnavailable: nothing is sure to be written; the same batch may be applied again. The store
                 connects anew by itself when that happens: there is no need to call `open` again.
+            StoreEmptied: the same, and all that was written before is lost (a service without persistence was
+                restarted). Raised once for each loss, and the store is usable then: the committer applies the
+                batch again, and after it all live jobs.
             StoreRejected: a row of it can never be stored (too large, say). The committer halves the batch to
                 find the row.
         """

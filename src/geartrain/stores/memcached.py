@@ -9,16 +9,17 @@ stands a card of ours for each job, with all that the key and value cannot say:
     geartrain:gear_<number>          the card (JSON); it is written last and removed first: what has none is no job
     geartrain:gear_<number>.<part>   the workload of a job that gearmand must or can not see: one with a time, with a
                                      key that memcached does not take, or larger than one value may be
-    geartrain:gear_:<name>           the next number, handle prefixes
+    geartrain:gear_:<name>           the next number, handle prefixes, the queue's identity (on each server)
 """
 
 import json
 import logging
 import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from geartrain.errors import ConfigError, StoreError, StoreUnavailable
+from geartrain.errors import ConfigError, StoreEmptied, StoreError, StoreUnavailable
 from geartrain.stores import surrogate
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
@@ -58,7 +59,7 @@ class MemcachedStore:
         self._prefixes = Prefixes({0: handle_prefix})
         self._wires: list[Wire] = []
         self._most_value = 0
-        self._opened = False
+        self._queue_id = b""
         self._next = 1
         self._mark = 0
 
@@ -105,14 +106,14 @@ class MemcachedStore:
         settings = [wire.stats(b"settings") for wire in self._wires]
         # The item's own header and key count against the limit.
         self._most_value = min(int(one.get(b"item_size_max", b"1048576")) for one in settings) - 1024
-        if any(one.get(b"evictions") == b"on" for one in settings) and not self._opened:
+        if any(one.get(b"evictions") == b"on" for one in settings) and not self._queue_id:
             log.warning("%s may throw jobs away when its memory is full. Start memcached with -M", self)
+        again, emptied = bool(self._queue_id), self._identify()
         values = self._get([self._base + b":next", self._base + b":prefixes"])
-        if self._opened and not values:
-            log.error("%s has lost the queue. Jobs that were stored before are in this server's memory only", self)
         marked = values.get(self._base + b":next")
         next_number = max(self._next, int(marked.value) if marked else 1)
-        next_number = self._take_over(next_number)
+        if not again:
+            next_number = self._take_over(next_number)
         found = values.get(self._base + b":prefixes")
         ranges = {int(first): _raw(prefix) for first, prefix in json.loads(found.value).items()} if found else {}
         if not ranges or ranges[max(ranges)] != self._handle_prefix:
@@ -122,7 +123,27 @@ class MemcachedStore:
         self._prefixes = Prefixes(ranges)
         self._set([Item(self._base + b":next", b"%d" % next_number)])
         self._next = self._mark = next_number
-        self._opened = True
+        if emptied:
+            raise StoreEmptied(f"{self} has come back empty.")
+
+    def _identify(self) -> bool:
+        """Has every server know that it keeps this queue. Returns whether one of them has forgotten it."""
+        found = self._identities()
+        known = self._queue_id or next(filter(None, found), uuid.uuid4().hex.encode())
+        if self._queue_id and any(one not in (b"", known) for one in found):
+            raise StoreUnavailable(
+                f"{self}: this is not the queue that the server started with. Bring that one back, or restart the "
+                "server to begin with this one."
+            )
+        for wire in self._wires:
+            wire.set_many([Item(self._base + b":id", known)])
+        emptied = bool(self._queue_id) and b"" in found
+        self._queue_id = known
+        return emptied
+
+    def _identities(self) -> list[bytes]:
+        key = self._base + b":id"
+        return [wire.get_many([key]).get(key, Item(key, b"")).value for wire in self._wires]
 
     def _take_over(self, next_number: int) -> int:
         """Gives a card to every job of gearmand's that has none, removes what gearmand has finished and what was left
@@ -236,7 +257,12 @@ class MemcachedStore:
             if not self._wires:
                 self._open()
                 log.warning("%s: connected again", self)
+            elif batch.empty and set(self._identities()) != {self._queue_id}:
+                self._drop()
+                self._open()
             self._write(batch)
+        except StoreEmptied:
+            raise
         except (OSError, MemcachedError, StoreError) as exc:
             self._drop()
             raise self._translate(exc) from exc

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from geartrain.errors import ConfigError, StoreError, StoreLocked, StoreRejected, StoreUnavailable
+from geartrain.errors import ConfigError, StoreEmptied, StoreError, StoreLocked, StoreRejected, StoreUnavailable
 from geartrain.stores import surrogate
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
@@ -175,21 +175,23 @@ class RedisStore:
                 f"{self}: this is not the queue that the server started with. Bring that one back, or restart the "
                 "server to begin with this one."
             )
-        if self._queue_id and not found:
-            log.error("%s has lost the queue. Jobs that were stored before are in this server's memory only", self)
+        again, emptied = bool(self._queue_id), bool(self._queue_id and not found)
         if not found:
             found = self._queue_id or uuid.uuid4().bytes
-            db.set(self._id_key, found)
         self._queue_id = found
         next_number = max(int(db.get(self._next_key) or 1), self._last_number(db) + 1, self._next)
-        next_number = self._take_over(db, next_number)
+        if not again:
+            next_number = self._take_over(db, next_number)
         ranges = {int(first): prefix for first, prefix in db.hgetall(self._ranges_key).items()}
         if not ranges or ranges[max(ranges)] != self._handle_prefix:
             first = next_number if ranges else 0
             db.hset(self._ranges_key, str(first), self._handle_prefix)
             ranges[first] = self._handle_prefix
+        db.mset({self._id_key: found, self._next_key: next_number})
         self._prefixes = Prefixes(ranges)
         self._next = self._mark = next_number
+        if emptied:
+            raise StoreEmptied(f"{self} has come back empty.")
 
     def _lock(self, db: Any) -> None:
         """The lock is the connection's name: it goes with the connection, whatever ends it."""
@@ -316,7 +318,12 @@ class RedisStore:
             if self._db is None:
                 self._open()
                 log.warning("%s: connected again", self)
+            elif batch.empty and self._db.get(self._id_key) != self._queue_id:
+                self._drop()
+                self._open()
             self._write(batch)
+        except StoreEmptied:
+            raise
         except StoreError as exc:
             self._drop()
             raise exc if isinstance(exc, StoreUnavailable) else StoreUnavailable(str(exc)) from exc
