@@ -40,6 +40,8 @@ _DATA_MAY_LACK: Final = frozenset(
 """Perl's Gearman::Worker sends an empty result as the handle alone, without a NUL (and hangs on gearmand)."""
 _TINY_PIECES: Final = 512
 _NO_PARTS: Final[list[bytes]] = []
+_EMPTY: Final = [[b""] if parts == 1 else _NO_PARTS for parts in _PARTS]
+"""The parts of an empty body."""
 _EMPTY_CHUNKS: Final[list[bytes]] = []
 
 
@@ -136,18 +138,16 @@ class Parser:
                 if offset < 0:
                     return
                 continue
-            end: int = offset + HEADER_SIZE + length
+            start = offset + HEADER_SIZE
+            end: int = start + length
             if end > size or length > most:
                 break
-            if length:
-                parts = data[offset + HEADER_SIZE : end].split(b"\0", _SPLITS[command])
-            else:
-                parts = [b""] if _PARTS[command] == 1 else _NO_PARTS
+            offset = end
+            parts = data[start:end].split(b"\0", _SPLITS[command]) if length else _EMPTY[command]
             if len(parts) < _PARTS[command]:
                 items.append(_short(command, parts))
             else:
                 items.append((command, parts))
-            offset = end
         if offset < size:
             self._keep(data[offset:] if offset else data, items)
 
@@ -234,11 +234,11 @@ class Parser:
         size = len(data)
         while offset < size and data[offset]:
             end = data.find(b"\n", offset)
+            if (size if end < 0 else end) - offset > MAX_LINE:
+                self._refuse(b"", f"a text line is longer than {MAX_LINE} bytes")
+                return -1
             if end < 0:
-                if size - offset > MAX_LINE:
-                    self._refuse(b"", f"a text line is longer than {MAX_LINE} bytes")
-                else:
-                    self._rest = data[offset:]
+                self._rest = data[offset:]
                 return -1
             line = data[offset:end]
             self.lines += 1
