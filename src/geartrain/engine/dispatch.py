@@ -11,7 +11,7 @@ from geartrain.engine import admin
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import RUNNING, Extra, Job
 from geartrain.engine.peer import Peer
-from geartrain.engine.replies import NO_JOB, forward, handle_packet, plain, status
+from geartrain.engine.replies import NO_JOB, forward, plain, status
 from geartrain.engine.schedule import next_time
 from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND, Command
 from geartrain.protocol.parser import TEXT, TOO_FEW, WRONG_MAGIC, Fault, Item
@@ -24,7 +24,6 @@ _HIGH: Final = 0
 _NORMAL: Final = 1
 _LOW: Final = 2
 _COMPLETE: Final = int(Command.WORK_COMPLETE)
-_FAIL: Final = int(Command.WORK_FAIL)
 _LEAST_TIMEOUT: Final = 1000
 """Milliseconds."""
 _LARGE: Final = 4096
@@ -173,7 +172,7 @@ def _work_complete(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
     clients = job.clients
     if clients is not None:
         if len(parts[1]) < _LARGE:
-            engine.tell(job, forward(_COMPLETE, handle, parts[1]))
+            engine.tell(job, completed(handle, parts[1]))
         else:
             _tell_large(engine, job, _COMPLETE, parts[1])
     engine.finish(job)
@@ -185,7 +184,7 @@ def _work_fail(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
         engine.refuse(peer, b"JOB_NOT_FOUND", b"Job given in work result not found")
         return
     job.function.stats.failed += 1
-    engine.tell(job, handle_packet(_FAIL, job.handle))
+    engine.tell(job, failed(job.handle))
     engine.finish(job)
 
 
@@ -198,7 +197,7 @@ def _work_exception(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
     if job.clients is not None:
         packet = forward(int(Command.WORK_EXCEPTION), job.handle, parts[1])
         # gearmand ends this handle with a NUL, and libgearman's client, that does not know such a handle, hangs.
-        failure = handle_packet(_FAIL, job.handle)
+        failure = failed(job.handle)
         for client in job.clients:
             engine.send(client, packet if engine.options.exceptions or client.exceptions else failure)
     engine.finish(job)

@@ -26,9 +26,11 @@ from geartrain.engine.journal import Journal
 from geartrain.engine.peer import Link, Peer
 from geartrain.engine.replies import (
     NOOP,
+    assigned,
     assignment,
+    created,
     error,
-    handle_packet,
+    failed,
 )
 from geartrain.engine.roster import Roster
 from geartrain.engine.stats import Histogram, ServerStats
@@ -41,8 +43,9 @@ __all__ = ["About", "Engine", "EngineOptions"]
 
 _WAKE_AGAIN = 0.5
 """Seconds after which a woken worker that did not ask is not waited for any longer."""
-_JOB_CREATED = int(Command.JOB_CREATED)
-_WORK_FAIL = int(Command.WORK_FAIL)
+_GRAB_JOB = int(Command.GRAB_JOB)
+_LARGE = 4096
+"""Bytes from which a workload is sent from where it lies, rather than copied behind its header."""
 MAX_UNIQUE = 64
 """Bytes of a unique: gearmand's GEARMAN_MAX_UNIQUE_SIZE."""
 
@@ -247,7 +250,7 @@ class Engine:
                 peer.waits = {job}
             else:
                 waits.add(job)
-            self.send(peer, handle_packet(_JOB_CREATED, handle))
+            self.send(peer, created(handle))
         if extra is not None:
             job.extra = extra
             if extra.when > 0 and self._delay(job):
@@ -272,7 +275,7 @@ class Engine:
 
     def _created(self, peer: Peer, job: Job) -> None:
         """JOB_CREATED for a background job: once it is safe."""
-        packet = handle_packet(_JOB_CREATED, job.handle)
+        packet = created(job.handle)
         journal = self.journal
         if journal is None or journal.lazy or job.durable == MEMORY or job.durable == STORED:
             self.send(peer, packet)
@@ -294,7 +297,7 @@ class Engine:
         if peer.waits is None:
             peer.waits = set()
         peer.waits.add(job)
-        self.send(peer, handle_packet(_JOB_CREATED, job.handle))
+        self.send(peer, created(job.handle))
 
     def assign(self, peer: Peer, job: Job) -> None:
         """Gives a job to a worker."""
@@ -320,14 +323,15 @@ class Engine:
         timeout = functions[function]
         if timeout > 0:
             self.timers.add(now + timeout, job)
-        out = peer.out
-        head = assignment(peer.flavour, job)
-        if len(job.workload) < 4096:
-            out.append(head + job.workload)
-        else:
-            out.append(head)
-            out.append(job.workload)
+        workload = job.workload
+        if len(workload) >= _LARGE:
+            peer.out.append(assignment(peer.flavour, job))
+            peer.out.append(workload)
             peer.large = True
+        elif peer.flavour == _GRAB_JOB:
+            peer.out.append(assigned(job.handle, function.name, workload))
+        else:
+            peer.out.append(assignment(peer.flavour, job) + workload)
         if not peer.dirty:
             peer.dirty = True
             self.dirty.append(peer)
@@ -340,7 +344,7 @@ class Engine:
         function.stats.requeued += 1
         if self._attempts and job.attempts >= self._attempts:
             function.stats.exhausted += 1
-            self.tell(job, handle_packet(_WORK_FAIL, job.handle))
+            self.tell(job, failed(job.handle))
             self._end(job)
         elif job.durable == FOREGROUND and job.clients is None:
             self.drop(job)
@@ -372,7 +376,7 @@ class Engine:
 
         A worker that has it is not stopped, but nobody hears of it, joins it or tries it again (gearmand).
         """
-        self.tell(job, handle_packet(_WORK_FAIL, job.handle))
+        self.tell(job, failed(job.handle))
         if job.state == RUNNING:
             self._abandon(job)
         else:
