@@ -11,7 +11,7 @@ from geartrain.engine import admin
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import RUNNING, Extra, Job
 from geartrain.engine.peer import Peer
-from geartrain.engine.replies import NO_JOB, forward, plain, status
+from geartrain.engine.replies import NO_JOB, completed, failed, forward, plain, status
 from geartrain.engine.schedule import next_time
 from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND, Command
 from geartrain.protocol.parser import TEXT, TOO_FEW, WRONG_MAGIC, Fault, Item
