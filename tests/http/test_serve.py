@@ -103,3 +103,14 @@ def test_gearmand_opens_it_with_r_http(tmp_path: Path) -> None:
     log_text = (tmp_path / "log").read_text()
     assert "Traceback" not in log_text
     assert "WARNING" not in log_text
+
+
+def test_a_unix_socket_belongs_to_this_machine(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "http.sock"
+    site = start(http_host=f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(get("/_gearman/api/jobs"))
+        assert b"200 OK" in sock.recv(1000)
+    site.server.stop()
+    assert not path.exists()

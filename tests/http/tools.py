@@ -178,7 +178,8 @@ class Site:
         self.server = server
         self._stack = stack
         self.url = server.job_server.http_addresses[0]
-        self.port = int(self.url.rstrip("/").rpartition(":")[2])
+        port = self.url.rstrip("/").rpartition(":")[2]
+        self.port = int(port) if port.isdigit() else 0  # none for a unix socket
 
     def wire(self) -> Wire:
         return self._stack.enter_context(Wire(self.port))

@@ -87,7 +87,7 @@ class Exchange:
 
 def workload(request: "Request") -> bytes:
     """The data for the worker: the body, or with GET and HEAD the query's ``workload``, or else the whole raw query."""
-    if request.method in (b"POST", b"PUT"):
+    if request.method == b"POST" or request.method == b"PUT":
         return request.body
     query = request.query
     if query is None:
@@ -132,8 +132,8 @@ def call(connection: "HttpConnection", request: "Request") -> None:
     if connection.engine.draining:
         connection.refuse(request, 503, "SHUTDOWN", "The server is about to stop.", keep_alive=False)
         return
-    background = fields.get(b"x-gearman-background", b"").lower() == b"true"
-    timeout = _seconds(fields.get(b"x-gearman-timeout", b"0"))
+    background = b"x-gearman-background" in fields and fields[b"x-gearman-background"].lower() == b"true"
+    timeout = _seconds(fields[b"x-gearman-timeout"]) if b"x-gearman-timeout" in fields else 0.0
     if timeout is None:
         connection.refuse(request, 400, "INVALID_ARGUMENT", "X-Gearman-Timeout is a number of seconds.")
         return

@@ -55,6 +55,7 @@ class HttpHub(Hub):
         self.requests: dict[int, int] = {}
         self.head_wait = HEAD_WAIT
         self.body_wait = BODY_WAIT
+        self.body_speed = BODY_SPEED
         self.idle_wait = IDLE_WAIT
         self.read_wait = READ_WAIT
         self.pulse = PULSE
