@@ -17,6 +17,7 @@ __all__ = [
     "assignment",
     "completed",
     "created",
+    "echoed",
     "error",
     "failed",
     "forward",
@@ -44,6 +45,7 @@ _USUAL: Final = 512
 """Bodies below this size have their headers ready: packing them cost a tenth of a job."""
 _CREATED_HEADS: Final = [_head(int(Command.JOB_CREATED), size) for size in range(_USUAL)]
 _COMPLETE_HEADS: Final = [_head(int(Command.WORK_COMPLETE), size) for size in range(_USUAL)]
+_ECHO_HEADS: Final = [_head(int(Command.ECHO_RES), size) for size in range(_USUAL)]
 _ASSIGN_HEADS: Final = [_head(int(Command.JOB_ASSIGN), size) for size in range(_USUAL)]
 
 
@@ -65,6 +67,12 @@ def assigned(handle: bytes, name: bytes, workload: bytes) -> bytes:
     size = len(handle) + len(name) + len(workload) + 2
     head = _ASSIGN_HEADS[size] if size < _USUAL else _head(int(Command.JOB_ASSIGN), size)
     return b"".join((head, handle, b"\0", name, b"\0", workload))
+
+
+def echoed(data: bytes) -> bytes:
+    """ECHO_RES."""
+    size = len(data)
+    return (_ECHO_HEADS[size] if size < _USUAL else _head(int(Command.ECHO_RES), size)) + data
 
 
 def failed(handle: bytes) -> bytes:

@@ -42,6 +42,8 @@ _TINY_PIECES: Final = 512
 _NO_PARTS: Final[list[bytes]] = []
 _EMPTY: Final = [[b""] if parts == 1 else _NO_PARTS for parts in _PARTS]
 """The parts of an empty body."""
+_CUT_FROM: Final = 2048
+"""Bytes of a body from which it pays to look for the NULs first, so that the workload is copied once."""
 _EMPTY_CHUNKS: Final[list[bytes]] = []
 
 
@@ -143,7 +145,12 @@ class Parser:
             if end > size or length > most:
                 break
             offset = end
-            parts = data[start:end].split(b"\0", _SPLITS[command]) if length else _EMPTY[command]
+            if not length:
+                parts = _EMPTY[command]
+            elif length < _CUT_FROM:
+                parts = data[start:end].split(b"\0", _SPLITS[command])
+            else:
+                parts = _cut(data, start, end, _SPLITS[command])
             if len(parts) < _PARTS[command]:
                 items.append(_short(command, parts))
             else:
@@ -255,6 +262,19 @@ class Parser:
         self._rest = b""
         self._chunks = _EMPTY_CHUNKS
         self.missing = 0
+
+
+def _cut(data: bytes, start: int, end: int, splits: int) -> list[bytes]:
+    """Splits a large body with one copy."""
+    parts: list[bytes] = []
+    while len(parts) < splits:
+        nul = data.find(b"\0", start, end)
+        if nul < 0:
+            break
+        parts.append(data[start:nul])
+        start = nul + 1
+    parts.append(data[start:end])
+    return parts
 
 
 def _short(command: int, parts: list[bytes]) -> Item:

@@ -50,6 +50,15 @@ class _Gone(Link):
 _GONE: Final = _Gone()
 
 
+def _rest(pieces: "list[bytes] | list[bytes | memoryview]", sent: int) -> list[bytes | memoryview]:
+    """What is left of the pieces after so many bytes."""
+    for position, piece in enumerate(pieces):
+        if sent < len(piece):
+            return [memoryview(piece)[sent:] if sent else piece, *pieces[position + 1 :]]
+        sent -= len(piece)
+    return []
+
+
 class Connection:
     """A plain connection.
 
@@ -190,28 +199,36 @@ class Connection:
                 self._queue(ready)
                 if self.fd >= 0:
                     self._await_writable()  # more may wait now than a peer is allowed before it reads
-            elif peer.large or len(ready) > 1024:
-                peer.large = False
-                self._unsent = []
-                self._queue(ready)
-                self._send_pieces()
             else:
-                data = ready[0] if len(ready) == 1 else b"".join(ready)
-                ready.clear()
-                try:
-                    sent = self._sock.send(data)
-                except (BlockingIOError, InterruptedError):
-                    sent = 0
-                except OSError as error:
-                    self._lost(error)
-                    return
-                self._hub.stats.bytes_out += sent
-                if sent < len(data):
-                    self._unsent = [memoryview(data)[sent:]]
-                    self._unsent_size = len(data) - sent
-                    self._await_writable()
+                self._send(ready)
         if peer.closing and self._unsent is None and peer.held is None:
             self._close()
+
+    def _send(self, ready: list[bytes]) -> None:
+        """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large."""
+        peer = self.peer
+        pieces: list[bytes] = ready
+        try:
+            if peer.large and len(ready) <= _PIECES:
+                size = sum(map(len, ready))
+                sent = self._sock.sendmsg(ready)
+            else:
+                data = ready[0] if len(ready) == 1 else b"".join(ready)
+                pieces = [data]
+                size = len(data)
+                sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._lost(error)
+            return
+        peer.large = False
+        self._hub.stats.bytes_out += sent
+        if sent < size:
+            self._unsent = _rest(pieces, sent)
+            self._unsent_size = size - sent
+            self._await_writable()
+        ready.clear()
 
     def writable(self) -> None:
         self._send_pieces()
