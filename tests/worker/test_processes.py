@@ -81,6 +81,14 @@ class Program:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def read_until(self, text: str) -> str:
+        """Reads the log until a line has this text."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if text in line:
+                return line
+        raise AssertionError(f"the worker ended without saying {text!r}")
+
     def end(self, seconds: float = 20) -> tuple[str, str]:
         """Waits for the end. Returns what it printed and logged."""
         out, errors = self.process.communicate(timeout=seconds)
@@ -119,11 +127,10 @@ def test_a_signal_lets_the_job_end(server: Server, client: Client, tmp_path: Pat
         wait_until((tmp_path / "started").exists, "the job's start")
         second = client.submit("wait", "second")
         program.signal(number)
+        assert "running jobs get 30 s" in program.read_until("stopping")
         (tmp_path / "go").touch()
         assert task.result() == b"waited"
-        out, log = program.end()
-        assert out == "left\n"
-        assert "stopping; running jobs get 30 s" in log
+        assert program.end()[0] == "left\n"
         assert program.process.returncode == 0
         assert not second.done
         assert not (tmp_path / "second").exists()
@@ -172,11 +179,7 @@ def test_a_second_interrupt_means_now(server: Server, client: Client, tmp_path: 
         client.submit("wait", "started")
         wait_until((tmp_path / "started").exists, "the job's start")
         program.signal(signal.SIGINT)
-        program.signal(signal.SIGINT)
-        assert program.process.stderr is not None
-        for line in program.process.stderr:
-            if "stopping" in line:
-                break
+        program.read_until("stopping")
         program.signal(signal.SIGINT)
         assert program.end(10)[0] == "left\n"
     finally:

@@ -8,6 +8,7 @@ the protocol (session). Names and meanings are those of `worker.sync`.
 import asyncio
 import contextlib
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -155,7 +156,13 @@ class AsyncWorker(BaseWorker):
             self._changed.set()
 
     def _spawn(self, job: Job) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(job))
+        loop = asyncio.get_running_loop()
+        if sys.version_info >= (3, 12):  # a task that waits for nothing ends here and now, without a turn of the loop
+            task = asyncio.Task(self._run(job), loop=loop, eager_start=True)
+            if task.done():
+                return
+        else:
+            task = loop.create_task(self._run(job))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -174,6 +174,7 @@ class Links:
         self._complained.discard(server)
         with self.lock:
             link = Link(server, transport, self._new_session(server))
+            link.session.owner = link
             self.links[link.fd] = link
             self._poll.register(link.fd, select.POLLIN)
         logger.info("connected to %s", server)
@@ -206,45 +207,49 @@ class Links:
 
     def pump(self) -> None:
         """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
-        if len(self.links) == 1:
-            for link in tuple(self.links.values()):
-                with self.lock:
-                    link.session.pump()
-                self.write(link)
-            return
-        self._turns += 1
-        links = list(self.links.values())
-        first = self._turns % len(links) if links else 0
-        for link in links[first:] + links[:first]:
+        links = tuple(self.links.values())
+        if len(links) > 1:
+            self._turns += 1
+            first = self._turns % len(links)
+            links = links[first:] + links[:first]
+        for link in links:
             with self.lock:
                 link.session.pump()
-            self.write(link)
+                waits = self._send(link)
+            if waits:
+                self.write(link)
 
     def write(self, link: Link) -> None:
         """Writes all that a session has to say, however long the server takes to read it."""
+        while True:
+            with self.lock:
+                if not self._send(link):
+                    return
+            try:
+                link.transport.wait(None, read=False, write=True)
+            except ConnectionLost as error:
+                self.drop(link, str(error))
+
+    def _send(self, link: Link) -> bool:
+        """Writes what goes without waiting. Returns whether there is more."""
+        if link.closed:
+            return False
         session, transport = link.session, link.transport
+        data = session.pending()
         try:
-            while True:
-                with self.lock:
-                    if link.closed:
-                        return
-                    data = session.pending()
-                    if not data:
-                        return
-                    count = transport.send(data)
-                    if count:
-                        session.sent(count)
-                        continue
-                transport.wait(None, read=False, write=True)
+            while data:
+                count = transport.send(data)
+                if not count:
+                    return True
+                data = session.sent(count)
         except ConnectionLost as error:
             self.drop(link, str(error))
+        return False
 
     def link_of(self, job: Job) -> Link | None:
         """The connection that a job came by; None when it has ended."""
-        for link in self.links.values():
-            if link.session is job.session:
-                return link
-        return None
+        link = job.session.owner
+        return link if isinstance(link, Link) and not link.closed else None
 
     def close(self) -> None:
         """Ends every connection, and all attempts."""

@@ -39,6 +39,8 @@ logger = logging.getLogger("geartrain.worker")
 GRABS: Final = (Command.GRAB_JOB_ALL, Command.GRAB_JOB_UNIQ, Command.GRAB_JOB)
 """The ways to ask for a job, best first; a server that does not know one is asked in the next."""
 
+_WRITE: Final = 256 * 1024
+"""Small packets are joined up to this many bytes per write."""
 _PRE_SLEEP: Final = request(Command.PRE_SLEEP)
 _GRAB_PACKETS: Final = {grab: request(grab) for grab in GRABS}
 
@@ -204,15 +206,28 @@ class WorkerSession:
     def pending(self) -> bytes | memoryview:
         """The next bytes to write, empty where there are none. The same again until `sent` is called."""
         out = self._out
-        if len(out) > 1:
-            self._out = out = deque((b"".join(out),))
+        if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
+            joined = b"".join(out)
+            out.clear()
+            out.append(joined)
+            return joined
+        if len(out) > 2 and len(out[0]) < _WRITE:
+            pieces: list[bytes | memoryview] = []
+            size = 0
+            while out and size + len(out[0]) <= _WRITE:
+                size += len(out[0])
+                pieces.append(out.popleft())
+            if pieces:
+                out.appendleft(b"".join(pieces))
         return out[0] if out else b""
 
-    def sent(self, count: int) -> None:
-        """The system took this many bytes of `pending`."""
-        first = self._out.popleft()
+    def sent(self, count: int) -> bytes | memoryview:
+        """The system took this many bytes of `pending`. Returns what is pending now."""
+        out = self._out
+        first = out.popleft()
         if count < len(first):
-            self._out.appendleft(memoryview(first)[count:])
+            out.appendleft(memoryview(first)[count:])
+        return self.pending() if out else b""
 
     # Bytes in.
 
