@@ -87,7 +87,7 @@ export class Chart {
       scales: { x: { time: true }, y: log ? { distr: 3, range: (_, min, max) => decades(min, max) } : { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
       axes: [
         { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, ticks, __, ___, step) => ticks.map((tick) => (step < 60 ? clock(tick) : clock(tick).slice(0, 5))) },
-        { ...axis, size: 54, space: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
+        { ...axis, size: 54, space: 34, ...(log ? { splits: (_, __, min, max) => powers(min, max) } : {}), values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
       ],
       series: [{}, ...series.map(({ label, color, fill, dash }) => ({
         label, dash, width: 1.5, points: { show: false }, spanGaps: true,
@@ -96,6 +96,12 @@ export class Chart {
       hooks: { setCursor: [(plot) => this.legend(plot.cursor.left >= 0 ? plot.cursor.idx : null)] },
     }, this.data, this.canvas);
   }
+}
+
+/** The decades from one to another: lines for all their parts would be a grid without a picture. */
+function powers(min, max) {
+  const first = Math.round(Math.log10(min));
+  return Array.from({ length: Math.round(Math.log10(max)) - first + 1 }, (_, index) => 10 ** (first + index));
 }
 
 /** Whole decades around the values: a logarithmic scale has no nought. */

@@ -13,6 +13,7 @@ let serial = 0;
  * @property {(row: any) => string} [text] what it shows
  * @property {(row: any, cell: HTMLElement) => void} [draw] for more than a text
  * @property {string} [width] as in grid-template-columns
+ * @property {string} [narrow] the same where the table is narrow
  * @property {boolean} [number] right-aligned, and sorts from the largest at first
  * @property {number} [from] width of the table in px from which it is shown
  * @property {boolean} [sum] groups show its sum
@@ -78,12 +79,13 @@ export class Table {
     const width = this.element.clientWidth;
     if (!width) return;
     const columns = this.options.columns.filter((column) => width >= (column.from ?? 0));
-    const keys = columns.map((column) => column.key).join();
+    const narrow = width < 520;
+    const keys = columns.map((column) => column.key).join() + narrow;
     this.height = parseFloat(getComputedStyle(this.element).getPropertyValue("--row")) || 36;
     if (keys !== this.keys) {
       this.keys = keys;
       this.columns = columns;
-      this.element.style.setProperty("--columns", columns.map((c) => c.width ?? "minmax(0, 1fr)").join(" "));
+      this.element.style.setProperty("--columns", columns.map((c) => (narrow && c.narrow) || c.width || "minmax(0, 1fr)").join(" "));
       setAttribute(this.element, "aria-colcount", columns.length);
       for (const line of this.shown.values()) line.remove();
       this.shown.clear();

@@ -35,11 +35,11 @@ export class FunctionView {
       h("dl", { class: "tiles" }, tile("speed", "Completed", "t-completed"), tile("waiting", "Waiting", "t-waiting"), tile("running", "Running", "t-running"),
         tile("workers", "Workers", ""), tile("waited", "Wait, p50", "t-waiting"), tile("ran", "Run, p50", "t-running")),
       h("div", { class: "charts" }, this.charts.map((chart) => chart.element)),
-      h("section", { class: "split" },
+      h("section", { class: "split three" },
         h("div", { class: "card pad stack" }, h("h2", {}, "Since the start"), h("dl", { class: "facts" }, COUNTERS.flatMap(([key, label]) => [h("dt", {}, label), this.facts[key]]))),
         h("form", { class: "card pad stack", onsubmit: (event) => { event.preventDefault(); this.limit(); } }, h("h2", {}, "Limits"),
           h("p", { class: "hint" }, "With so many jobs in the function, waiting and running together, a further one of that priority is refused. Empty is no limit."),
-          h("div", { class: "pairs" }, this.limits.map((input, index) => h("div", { class: "field" }, h("label", {}, ["High", "Normal", "Low"][index], input)))),
+          h("div", { class: "pairs three" }, this.limits.map((input, index) => h("div", { class: "field" }, h("label", {}, ["High", "Normal", "Low"][index], input)))),
           h("div", { class: "actions" }, h("button", {}, "Set the limits"), this.drop = h("button", { type: "button", class: "danger", onclick: () => this.forget() }, "Drop the function"))),
         h("div", { class: "card pad stack" }, h("h2", {}, "Workers that can do it"), this.workers)));
     this.element = h("div", {},
@@ -84,7 +84,7 @@ export class FunctionView {
       setText(this.tiles[`${key}-under`], under);
     };
     const [high, normal, low] = row.waiting;
-    tile("speed", `${rate(speedOf(row))}/s`, `${short(row.completed)} since the start`);
+    tile("speed", `${rate(speedOf(row))} /s`, `${short(row.completed)} in all`);
     tile("waiting", short(waitingOf(row)), waitingOf(row) ? `oldest ${duration(aged(row.oldest, row))}` : "");
     tile("running", short(row.running), row.delayed ? `${short(row.delayed)} for later` : "");
     tile("workers", short(row.workers));

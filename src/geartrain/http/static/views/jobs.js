@@ -56,7 +56,7 @@ export class JobsView {
       open: (job) => new JobDialog(page, this.server, job.handle, again).show() });
     this.element = h("div", {},
       h("div", { class: "heading" }, h("h1", {}, "Jobs"), this.count,
-        h("button", { type: "button", onclick: again }, icon("refresh"), "Search again")),
+        h("button", { type: "button", onclick: again }, icon("refresh"), "Refresh")),
       h("form", { class: "bar", role: "search", onsubmit: (event) => { event.preventDefault(); again(); } },
         fleet.several ? field("Server", this.of) : null, field("Function", this.function), this.names, field("State", this.state), field("Priority", this.priority),
         field("Search in", this.where), field("Search for", this.text), field("Order", this.order)),

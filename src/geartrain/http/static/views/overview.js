@@ -99,7 +99,7 @@ export class OverviewView {
     for (const name of ["submitted", "completed", "failed"]) {
       const total = name === "failed" ? fleet.total("failed") + fleet.total("exceptions") + fleet.total("exhausted") : fleet.total(name);
       const now = last(name) ?? fleet.series(1)?.[name].at(-1) ?? 0;
-      this.tile(name, rate(now), "/s", `${short(total)} since the start`);
+      this.tile(name, rate(now), "/s", `${short(total)} in all`);
     }
     const oldest = fleet.functions().reduce((most, row) => Math.max(most, aged(row.oldest, row) ?? 0), 0);
     const delayed = fleet.total("delayed");
