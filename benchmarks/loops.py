@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from geartrain.engine.dispatch import receive
-from geartrain.engine.engine import About, Engine, EngineOptions
+from geartrain.engine.engine import Engine
 from geartrain.engine.journal import Journal
+from geartrain.engine.options import About, EngineOptions
 from geartrain.engine.peer import Link, Peer
 from geartrain.protocol.commands import Command
 from geartrain.protocol.packets import request
@@ -57,7 +58,7 @@ def _engine(durable: bool = False) -> Engine:
 
 def _turn(engine: Engine) -> None:
     """What the shell does at the end of a turn: everything is sent."""
-    engine.settle()
+    engine.wakeups.settle()
     dirty = engine.dirty
     engine.dirty = []
     for peer in dirty:

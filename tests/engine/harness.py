@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from geartrain.engine.dispatch import receive
-from geartrain.engine.engine import About, Engine, EngineOptions
+from geartrain.engine.engine import Engine
 from geartrain.engine.journal import Journal
+from geartrain.engine.options import About, EngineOptions
 from geartrain.protocol.commands import Command
 from geartrain.protocol.packets import REQUEST_MAGIC, RESPONSE_MAGIC, request, split
 from geartrain.protocol.parser import Parser
@@ -83,7 +84,7 @@ class World:
         return talker
 
     def turn(self) -> None:
-        self.engine.settle()
+        self.engine.wakeups.settle()
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

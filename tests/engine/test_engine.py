@@ -2,7 +2,7 @@
 
 import pytest
 
-from geartrain.engine.engine import EngineOptions
+from geartrain.engine.options import EngineOptions
 from geartrain.protocol.commands import Command as C
 from tests.engine.harness import World
 

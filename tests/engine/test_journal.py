@@ -2,7 +2,8 @@
 
 import pytest
 
-from geartrain.engine.engine import EngineOptions
+from geartrain.engine.options import EngineOptions
+from geartrain.engine.recovery import expire, reject, restore
 from geartrain.protocol.commands import Command as C
 from geartrain.stores.base import StoredJob
 from tests.engine.harness import World
@@ -107,6 +108,34 @@ class TestRows:
         assert write is not None
         assert [(key.number, count) for key, count in write.batch.attempts.items()] == [(1, 1)]
 
+    def test_a_job_that_came_during_the_load_keeps_its_row(self, world: World) -> None:
+        """The load may bring it, too, once it is stored. With the unique ``-`` it looked like a second one."""
+        world.engine.begin_replay()
+        world.peer().say(C.SUBMIT_JOB_BG, b"f", b"-", b"1")
+        world.commit()
+        restore(world.engine, [StoredJob(1, b"H:test:1", b"f", b"-", b"1")], world.now)
+        world.engine.end_replay()
+        journal = world.engine.journal
+        assert journal is not None
+        assert journal.take() is None
+
+    def test_what_was_stored_and_is_live_is_written_again_after_a_loss(self, world: World) -> None:
+        peer, worker = world.peer(), world.worker(b"f", asleep=False)
+        for unique in (b"a", b"b", b"c"):
+            peer.say(C.SUBMIT_JOB_BG, b"f", unique, b"1")
+        world.commit()
+        journal = world.engine.journal
+        assert journal is not None
+        peer.say(C.SUBMIT_JOB, b"f", b"foreground", b"1").say(C.SUBMIT_JOB_BG, b"f", b"new", b"1")
+        assert journal.lost(world.engine.jobs.values()) == 3
+        worker.say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:1", b"")
+        write = journal.take()
+        assert write is not None
+        assert [job.unique for job in write.batch.adds] == [b"new", b"b", b"c"]
+        assert len(write.jobs) == 1
+        journal.settle(write)
+        assert journal.take() is None
+
 
 class TestStoreAway:
     def test_a_submission_is_refused_after_the_wait(self, world: World) -> None:
@@ -119,11 +148,11 @@ class TestStoreAway:
         world.wait(4)
         client.say(C.SUBMIT_JOB_BG, b"f", b"b", b"").say(C.ECHO_REQ, b"?")
         world.wait(6)
-        world.engine.expire(world.now - 10, b"disk full")
+        expire(world.engine, world.now - 10, b"disk full")
         client.hears((C.ERROR, b"QUEUE_ERROR", b"disk full"))
         assert client.line("show jobs") == ""  # held behind the second submission
         world.wait(4)
-        world.engine.expire(world.now - 10, b"disk full")
+        expire(world.engine, world.now - 10, b"disk full")
         assert client.peer.held is None
         journal.settle(write)
         again = journal.take()
@@ -137,7 +166,7 @@ class TestStoreAway:
         client.say(C.SUBMIT_JOB_BG, b"f", b"a", b"")
         worker.say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:1", b"")
         world.wait(20)
-        world.engine.expire(world.now - 10, b"disk full")
+        expire(world.engine, world.now - 10, b"disk full")
         client.hears(CREATED)
 
     def test_a_row_that_cannot_be_stored(self, world: World) -> None:
@@ -147,7 +176,7 @@ class TestStoreAway:
         client.say(C.SUBMIT_JOB_BG, b"f", b"a", b"").say(C.SUBMIT_JOB_BG, b"f", b"b", b"")
         write = journal.take()
         assert write is not None
-        world.engine.reject(write.jobs[0], b"too large")
+        reject(world.engine, write.jobs[0], b"too large")
         journal.settle(write)
         client.hears((C.ERROR, b"QUEUE_ERROR", b"too large"), (C.JOB_CREATED, b"H:test:2"))
         assert client.line("show unique jobs") == "b\n.\n"
@@ -157,7 +186,8 @@ class TestStoreAway:
 class TestRestore:
     def test_keeps_handles_order_attempts_and_times(self) -> None:
         world = World(EngineOptions(handle_prefix=b"H:test:", attempts=2), durable=True)
-        world.engine.restore(
+        restore(
+            world.engine,
             [
                 StoredJob(7, b"H:old:7", b"f", b"u", b"7", 2),
                 StoredJob(8, b"H:test:8", b"f", b"", b"8", 0, 0, b"sum", 1),
@@ -177,7 +207,7 @@ class TestRestore:
         world.check()
 
     def test_rows_of_gearmand_get_a_handle_that_is_stored(self, world: World) -> None:
-        world.engine.restore([StoredJob(0, b"", b"f", b"u", b"1")], world.now)
+        restore(world.engine, [StoredJob(0, b"", b"f", b"u", b"1")], world.now)
         journal = world.engine.journal
         assert journal is not None
         write = journal.take()
@@ -187,16 +217,16 @@ class TestRestore:
     def test_what_ended_during_the_replay_does_not_come_back(self, world: World) -> None:
         world.engine.begin_replay()
         record = StoredJob(7, b"H:test:7", b"f", b"u", b"7")
-        world.engine.restore([record], world.now)
+        restore(world.engine, [record], world.now)
         assert world.peer().line("cancel job H:test:7") == "OK\r\n"
-        assert world.engine.restore([record], world.now) == 0
+        assert restore(world.engine, [record], world.now) == 0
         world.engine.end_replay()
-        assert world.engine.restore([record], world.now) == 1
+        assert restore(world.engine, [record], world.now) == 1
 
     def test_a_unique_that_was_submitted_again_meanwhile_is_one_job(self, world: World) -> None:
         client = world.peer()
         client.say(C.SUBMIT_JOB, b"f", b"u", b"1").hears(CREATED)
-        world.engine.restore([StoredJob(7, b"H:test:7", b"f", b"u", b"1")], world.now)
+        restore(world.engine, [StoredJob(7, b"H:test:7", b"f", b"u", b"1")], world.now)
         client.leave()
         assert world.peer().line("show unique jobs") == "u\n.\n"
         world.check()

@@ -138,7 +138,7 @@ def _reset(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
 
 
 def _pre_sleep(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-    engine.sleep(peer)
+    engine.wakeups.sleep(peer)
 
 
 def _grabber(command: int) -> Handler:

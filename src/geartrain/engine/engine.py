@@ -7,8 +7,7 @@ and the peers in `dirty`; everything to be persisted stands in the journal.
 Must not know asyncio, sockets, threads or a store.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from geartrain.engine.function import Function
 from geartrain.engine.job import (
@@ -23,9 +22,9 @@ from geartrain.engine.job import (
     Job,
 )
 from geartrain.engine.journal import Journal
+from geartrain.engine.options import About, EngineOptions
 from geartrain.engine.peer import Link, Peer
 from geartrain.engine.replies import (
-    NOOP,
     assigned,
     assignment,
     created,
@@ -36,58 +35,16 @@ from geartrain.engine.roster import Roster
 from geartrain.engine.stats import Histogram, ServerStats
 from geartrain.engine.timers import Timers
 from geartrain.engine.uniques import Uniques
+from geartrain.engine.wakeups import Wakeups
 from geartrain.protocol.commands import Command
-from geartrain.stores.base import StoredJob
 
-__all__ = ["About", "Engine", "EngineOptions"]
+__all__ = ["Engine"]
 
-_WAKE_AGAIN = 0.5
-"""Seconds after which a woken worker that did not ask is not waited for any longer."""
 _GRAB_JOB = int(Command.GRAB_JOB)
 _LARGE = 4096
 """Bytes from which a workload is sent from where it lies, rather than copied behind its header."""
 MAX_UNIQUE = 64
 """Bytes of a unique: gearmand's GEARMAN_MAX_UNIQUE_SIZE."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What of the configuration concerns the policy.
-
-    Attributes:
-        handle_prefix: handles are this and a number, as ``H:host:1``.
-        attempts: how often a job is given to a worker before it is given up; 0 for no limit (--job-retries).
-        exceptions: forward WORK_EXCEPTION to all clients (--exceptions).
-        by_priority: gearmand 2.0's order over all functions of a worker (--compat).
-        rotate: rotate between functions (--round-robin; always in 2.0's order).
-        wakeup: at most so many workers are woken for one job; 0 for as many as there are jobs (--worker-wakeup).
-    """
-
-    handle_prefix: bytes = b"H:geartrain:"
-    attempts: int = 0
-    exceptions: bool = False
-    by_priority: bool = True
-    rotate: bool = True
-    wakeup: int = 0
-
-
-class About:
-    """What the text protocol tells of the server, and the way to stop it. The shell fills it in.
-
-    Attributes:
-        version: as `version` shows it.
-        verbose: as `verbose` shows it.
-        allow_shutdown: whether `shutdown` is accepted from other machines.
-        shutdown: stops the server; True lets the running jobs finish first.
-    """
-
-    __slots__ = ("allow_shutdown", "shutdown", "verbose", "version")
-
-    def __init__(self, version: bytes, verbose: bytes, allow_shutdown: bool, shutdown: Callable[[bool], None]) -> None:
-        self.version: bytes = version
-        self.verbose: bytes = verbose
-        self.allow_shutdown: bool = allow_shutdown
-        self.shutdown: Callable[[bool], None] = shutdown
 
 
 class Engine:
@@ -108,7 +65,8 @@ class Engine:
         now: the time of the turn, in seconds.
         running: how many jobs workers have.
         draining: whether jobs are given out no more, because the server is about to stop.
-        unsettled: sleeping workers whose abilities changed in this turn; `settle` takes care of them.
+        ended: handles of stored jobs that ended while stored jobs were still being loaded; None at other times.
+        wakeups: who sleeps, and is woken for what.
     """
 
     def __init__(
@@ -134,12 +92,11 @@ class Engine:
         self.now: float = 0.0
         self.draining: bool = False
         self.running: int = 0
-        self._ended: set[bytes] | None = None
+        self.ended: set[bytes] | None = None
         self._prefix: bytes = options.handle_prefix
         self._number: int = first_number
         self._attempts: int = options.attempts
-        self.unsettled: list[Peer] = []
-        self._wake_again: float = 0.0
+        self.wakeups: Wakeups = Wakeups(self)
 
     # ---- peers
 
@@ -172,7 +129,7 @@ class Engine:
                 if job.clients is None and job.durable == FOREGROUND and job.state != RUNNING:
                     self.drop(job)
         if woken_for is not None:
-            self._wake(woken_for)
+            self.wakeups.wake(woken_for)
 
     def send(self, peer: Peer, packet: bytes) -> None:
         """Appends to what a peer will get."""
@@ -203,6 +160,12 @@ class Engine:
             function = self.functions[name] = Function(name)
         return function
 
+    def new_handle(self) -> bytes:
+        """A handle that was never used."""
+        number = self._number
+        self._number = number + 1
+        return b"%b%d" % (self._prefix, number)
+
     def submit(
         self,
         peer: Peer,
@@ -230,9 +193,7 @@ class Engine:
             function.stats.refused += 1
             self.refuse(peer, b"QUEUE_ERROR", b"Job queue is full")
             return
-        number = self._number
-        self._number = number + 1
-        handle = b"%b%d" % (self._prefix, number)
+        handle = self.new_handle()
         now = self.now
         job = Job(handle, function, unique, workload, priority, FOREGROUND, now)
         self.jobs[handle] = job
@@ -253,12 +214,12 @@ class Engine:
             self.send(peer, created(handle))
         if extra is not None:
             job.extra = extra
-            if extra.when > 0 and self._delay(job):
+            if extra.when > 0 and self.delay(job):
                 return
         self.roster.enqueue(job)
-        self._wake(function)
+        self.wakeups.wake(function)
 
-    def _delay(self, job: Job) -> bool:
+    def delay(self, job: Job) -> bool:
         """Puts a job with a time aside until then. Returns False where the time is past."""
         wait = job.when - self.wall_clock()
         if wait <= 0:
@@ -355,7 +316,7 @@ class Engine:
                 assert self.journal is not None
                 self.journal.attempt(job)
             self.roster.enqueue(job)
-            self._wake(function)
+            self.wakeups.wake(function)
 
     def finish(self, job: Job) -> None:
         """A worker ended its job. The caller has told the clients and counted how."""
@@ -432,8 +393,8 @@ class Engine:
         if job.durable > MEMORY:
             assert self.journal is not None
             self.journal.done(job)
-            if self._ended is not None:
-                self._ended.add(job.handle)
+            if self.ended is not None:
+                self.ended.add(job.handle)
         job.durable = FOREGROUND
 
     def _part(self, job: Job) -> None:
@@ -462,23 +423,21 @@ class Engine:
         if job.durable > MEMORY:
             assert self.journal is not None
             self.journal.done(job)
-            if self._ended is not None:
-                self._ended.add(job.handle)
+            if self.ended is not None:
+                self.ended.add(job.handle)
 
     # ---- workers
 
     def can_do(self, peer: Peer, name: bytes, timeout: float) -> None:
         """Registers a function; a second time changes its timeout only."""
-        if self.roster.add(peer, self.function(name), timeout) and peer.sleeping and not peer.unsettled:
-            peer.unsettled = True
-            self.unsettled.append(peer)
+        if self.roster.add(peer, self.function(name), timeout):
+            self.wakeups.changed(peer)
 
     def cannot_do(self, peer: Peer, name: bytes) -> None:
         """Takes a function back. A job that the peer has is not taken from it."""
         function = self.functions.get(name)
-        if function is not None and self.roster.remove(peer, function) and peer.sleeping and not peer.unsettled:
-            peer.unsettled = True
-            self.unsettled.append(peer)
+        if function is not None and self.roster.remove(peer, function):
+            self.wakeups.changed(peer)
 
     def grab(self, peer: Peer) -> bool:
         """Gives the next job to a worker that asks. Returns False if there is none."""
@@ -494,66 +453,21 @@ class Engine:
         if woken_for is not None:
             peer.woken_for = None
             if woken_for is not job.function:  # it was woken for another job, which still waits
-                self._wake(woken_for)
+                self.wakeups.wake(woken_for)
         self.assign(peer, job)
         return True
-
-    def sleep(self, peer: Peer) -> None:
-        """A worker waits to be woken; at once, if there is work."""
-        if peer.sleeping:
-            return
-        peer.woken_for = None
-        pool = self.roster.pool_of(peer)
-        if pool is None:
-            peer.sleeping = True
-        elif pool.has_work() and not self.draining:
-            self._rouse(peer, None)
-        else:
-            peer.sleeping = True
-            pool.sleepers[peer] = None
-
-    def _rouse(self, peer: Peer, function: Function | None) -> None:
-        """Wakes one worker: with a job for ALL_YOURS, with NOOP otherwise."""
-        if peer.all_yours:
-            job = self.roster.take(peer)
-            if job is not None:
-                self.assign(peer, job)
-                return
-        peer.woken_for = function
-        self.send(peer, NOOP)
-        if self._wake_again == 0.0:
-            self._wake_again = self.now + _WAKE_AGAIN
-
-    def _wake(self, function: Function) -> None:
-        """A job waits: wakes one worker that can do it, if one sleeps."""
-        if self.draining:
-            return
-        for pool in function.pools:
-            if pool.sleepers:
-                peer = pool.sleepers.popitem()[0]
-                peer.sleeping = False
-                self._rouse(peer, function)
-                return
-
-    def settle(self) -> None:
-        """Ends a turn: sleeping workers whose abilities changed take their place, and are woken if there is work."""
-        for peer in self.unsettled:
-            peer.unsettled = False
-            if peer.sleeping and not peer.gone:
-                peer.sleeping = False
-                self.sleep(peer)
-        self.unsettled.clear()
 
     # ---- time
 
     def deadline(self) -> float | None:
         """When `tick` must be called next, None for not at all."""
-        if self.unsettled:
+        if self.wakeups.unsettled:
             return self.now
-        next_timer = self.timers.next()
-        if self._wake_again == 0.0:
-            return next_timer
-        return self._wake_again if next_timer is None else min(next_timer, self._wake_again)
+        timer = self.timers.next()
+        again = self.wakeups.again
+        if again == 0.0:
+            return timer
+        return again if timer is None else min(timer, again)
 
     def tick(self, now: float) -> None:
         """Lets time pass: delayed jobs whose time has come, workers that take too long."""
@@ -563,111 +477,23 @@ class Engine:
                 job.state = QUEUED
                 job.submitted = now
                 self.roster.enqueue(job)
-                self._wake(job.function)
+                self.wakeups.wake(job.function)
             else:
                 job.function.stats.timeouts += 1
                 self.requeue(job)
-        if self._wake_again and now >= self._wake_again:
-            self._wake_more()
-
-    def _wake_more(self) -> None:
-        """Somebody who was woken did not ask: wakes others for the jobs that still wait."""
-        self._wake_again = 0.0
-        for pool in list(self.roster.pools.values()):
-            jobs = sum(function.waiting[priority] for priority in (0, 1, 2) for function in pool.ready[priority])
-            for _ in range(min(jobs, len(pool.sleepers))):
-                peer = pool.sleepers.popitem()[0]
-                peer.sleeping = False
-                self._rouse(peer, None)
+        if self.wakeups.again and now >= self.wakeups.again:
+            self.wakeups.wake_more()
 
     # ---- the durable queue
 
     @property
     def replaying(self) -> bool:
         """Whether stored jobs are still being loaded."""
-        return self._ended is not None
+        return self.ended is not None
 
     def begin_replay(self) -> None:
-        """Stored jobs will come in by `restore`; what ends meanwhile must not come back by a late row."""
-        self._ended = set()
+        """Stored jobs will come in (recovery.py); what ends meanwhile must not come back by a late row."""
+        self.ended = set()
 
     def end_replay(self) -> None:
-        self._ended = None
-
-    def restore(self, records: Iterable[StoredJob], now: float) -> int:
-        """Takes jobs from the store. Returns how many; one whose unique is live already is joined to that."""
-        self.now = now
-        count = 0
-        for record in records:
-            function = self.function(record.function)
-            if record.unique:
-                live = self.uniques.find(function, record.unique, record.workload)
-                if live is not None:  # submitted again before it was loaded
-                    self._merge(live, record)
-                    continue
-            handle = record.handle
-            if not handle:
-                handle = b"%b%d" % (self._prefix, self._number)
-                self._number += 1
-            if handle in self.jobs or (self._ended is not None and handle in self._ended):
-                continue
-            job = Job(handle, function, record.unique, record.workload, record.priority, STORED, now)
-            job.attempts = record.attempts
-            self.jobs[handle] = job
-            if record.unique:
-                self.uniques.add(job)
-            function.total += 1
-            if not record.handle and self.journal is not None:
-                self.journal.add(job)
-            count += 1
-            if record.when or record.reducer:
-                job.extra = Extra(record.reducer, record.when)
-                if record.when and self._delay(job):
-                    continue
-            self.roster.enqueue(job)
-            self._wake(function)
-        return count
-
-    def _merge(self, live: Job, record: StoredJob) -> None:
-        """A stored job whose unique is live already: one job, which is in the store."""
-        journal = self.journal
-        if journal is None:
-            return
-        if live.durable == FOREGROUND:
-            journal.add(live)
-        if record.unique == b"-" and record.number:  # other uniques replace the row; these stand beside it
-            journal.remove(record.key)
-
-    def expire(self, before: float, reason: bytes) -> None:
-        """Answers QUEUE_ERROR to submissions that have waited for the store since before a time."""
-        journal = self.journal
-        if journal is None:
-            return
-        late = journal.expired(before)
-        awaited = journal.awaited() if late else set()
-        for reply in late:
-            job = reply.job
-            if job.state == ENDED:  # it ran meanwhile: its JOB_CREATED is true without the store
-                continue
-            journal.refuse(reply, error(b"QUEUE_ERROR", reason))
-            self.stats.errors[b"QUEUE_ERROR"] = self.stats.errors.get(b"QUEUE_ERROR", 0) + 1
-            job.function.stats.refused += 1
-            if job.clients is None and job.state != RUNNING and job not in awaited:  # others joined it later
-                self.drop(job)
-        for peer in journal.free([reply.peer for reply in late]):
-            if not peer.dirty:
-                peer.dirty = True
-                self.dirty.append(peer)
-
-    def reject(self, job: Job, reason: bytes) -> None:
-        """A job that the store can never hold: its submitters get QUEUE_ERROR, unless it has run already."""
-        journal = self.journal
-        assert journal is not None
-        if job.state == ENDED:
-            return
-        for reply in journal.replies_of(job):
-            journal.refuse(reply, error(b"QUEUE_ERROR", reason))
-        job.function.stats.refused += 1
-        job.durable = MEMORY  # it is not in the store: nothing is to be removed there
-        if job.clients is None and job.state != RUNNING:
-            self.drop(job)
+        self.ended = None

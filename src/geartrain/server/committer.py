@@ -16,6 +16,7 @@ from typing import Final
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import Job
 from geartrain.engine.journal import Journal, Write
+from geartrain.engine.recovery import expire, reject
 from geartrain.errors import StoreEmptied, StoreRejected
 from geartrain.stores.base import Batch, Store
 
@@ -128,7 +129,7 @@ class Committer:
     def _reject(self, job: Job, rejected: dict[int, str]) -> None:
         reason = rejected.get(job.number)
         if reason is not None:
-            self._engine.reject(job, f"The queue cannot hold this job: {reason}".encode())
+            reject(self._engine, job, f"The queue cannot hold this job: {reason}".encode())
 
     def _failed(self, reason: str) -> None:
         self._engine.stats.commit_failures += 1
@@ -139,7 +140,7 @@ class Committer:
         since = self._journal.oldest_reply()
         before = monotonic() - self._wait
         if since is not None and since <= before:
-            self._engine.expire(before, f"The job was not stored: {self._reason}".encode())
+            expire(self._engine, before, f"The job was not stored: {self._reason}".encode())
             self._turn()
         self._timer = self._loop.call_later(_EXPIRE_EVERY, self._expire)
 

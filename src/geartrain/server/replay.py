@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Final
 
 from geartrain.engine.engine import Engine
+from geartrain.engine.recovery import restore
 from geartrain.errors import StoreUnavailable
 from geartrain.stores.base import Store, StoredJob
 
@@ -42,7 +43,7 @@ async def replay(engine: Engine, store: Store, turn: Callable[[], None]) -> int:
                 upcoming = loop.run_in_executor(thread, _chunk, records)
                 while chunk := await upcoming:
                     upcoming = loop.run_in_executor(thread, _chunk, records)
-                    count += engine.restore(chunk, monotonic())
+                    count += restore(engine, chunk, monotonic())
                     turn()
                 break
             except StoreUnavailable as error:

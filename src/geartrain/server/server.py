@@ -12,8 +12,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import geartrain
-from geartrain.engine.engine import About, Engine, EngineOptions
+from geartrain.engine.engine import Engine
 from geartrain.engine.journal import Journal
+from geartrain.engine.options import About, EngineOptions
 from geartrain.errors import ConfigError, StoreLocked, StoreUnavailable
 from geartrain.server.committer import Committer
 from geartrain.server.config import Config, parse_address
@@ -86,7 +87,6 @@ class JobServer:
             exceptions=config.exceptions,
             by_priority=config.compat != "1.1",
             rotate=config.round_robin or config.compat != "1.1",
-            wakeup=config.worker_wakeup,
         )
         about = About(
             f"{config.compat}.0+geartrain-{geartrain.__version__}".encode(),

@@ -46,8 +46,8 @@ class Turn:
             now = monotonic()
             if now >= due:
                 engine.tick(now)
-        if engine.unsettled:
-            engine.settle()
+        if engine.wakeups.unsettled:
+            engine.wakeups.settle()
         if self.committer is not None:
             self.committer.kick()
         while engine.dirty:  # a peer that is found broken changes others

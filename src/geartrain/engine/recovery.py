@@ -1,0 +1,96 @@
+"""Recovery: jobs that come back from the store, and submissions that the store does not take.
+
+Owns what becomes of a stored job after a start, of a submission that has waited too long, and of a row that can never
+be stored. What is promised to whom is in journal.py.
+"""
+
+from collections.abc import Iterable
+
+from geartrain.engine.engine import Engine
+from geartrain.engine.job import ENDED, FOREGROUND, MEMORY, RUNNING, STORED, Extra, Job
+from geartrain.engine.replies import error
+from geartrain.stores.base import StoredJob
+
+__all__ = ["expire", "reject", "restore"]
+
+
+def restore(engine: Engine, records: Iterable[StoredJob], now: float) -> int:
+    """Takes jobs from the store. Returns how many; one whose unique is live already is joined to that."""
+    engine.now = now
+    count = 0
+    for record in records:
+        handle = record.handle
+        # Came during the load, and was stored by it: its own row.
+        if handle and (handle in engine.jobs or (engine.ended is not None and handle in engine.ended)):
+            continue
+        function = engine.function(record.function)
+        if record.unique:
+            live = engine.uniques.find(function, record.unique, record.workload)
+            if live is not None:  # submitted again before it was loaded
+                _merge(engine, live, record)
+                continue
+        if not handle:
+            handle = engine.new_handle()
+        job = Job(handle, function, record.unique, record.workload, record.priority, STORED, now)
+        job.attempts = record.attempts
+        engine.jobs[handle] = job
+        if record.unique:
+            engine.uniques.add(job)
+        function.total += 1
+        if not record.handle and engine.journal is not None:
+            engine.journal.add(job)
+        count += 1
+        if record.when or record.reducer:
+            job.extra = Extra(record.reducer, record.when)
+            if record.when and engine.delay(job):
+                continue
+        engine.roster.enqueue(job)
+        engine.wakeups.wake(function)
+    return count
+
+
+def _merge(engine: Engine, live: Job, record: StoredJob) -> None:
+    """A stored job whose unique is live already: one job, which is in the store."""
+    journal = engine.journal
+    if journal is None:
+        return
+    if live.durable == FOREGROUND:
+        journal.add(live)
+    if record.unique == b"-" and record.number:  # other uniques replace the row; these stand beside it
+        journal.remove(record.key)
+
+
+def expire(engine: Engine, before: float, reason: bytes) -> None:
+    """Answers QUEUE_ERROR to submissions that have waited for the store since before a time."""
+    journal = engine.journal
+    if journal is None:
+        return
+    late = journal.expired(before)
+    awaited = journal.awaited() if late else set()
+    for reply in late:
+        job = reply.job
+        if job.state == ENDED:  # it ran meanwhile: its JOB_CREATED is true without the store
+            continue
+        journal.refuse(reply, error(b"QUEUE_ERROR", reason))
+        engine.stats.errors[b"QUEUE_ERROR"] = engine.stats.errors.get(b"QUEUE_ERROR", 0) + 1
+        job.function.stats.refused += 1
+        if job.clients is None and job.state != RUNNING and job not in awaited:  # others joined it later
+            engine.drop(job)
+    for peer in journal.free([reply.peer for reply in late]):
+        if not peer.dirty:
+            peer.dirty = True
+            engine.dirty.append(peer)
+
+
+def reject(engine: Engine, job: Job, reason: bytes) -> None:
+    """A job that the store can never hold: its submitters get QUEUE_ERROR, unless it has run already."""
+    journal = engine.journal
+    assert journal is not None
+    if job.state == ENDED:
+        return
+    for reply in journal.replies_of(job):
+        journal.refuse(reply, error(b"QUEUE_ERROR", reason))
+    job.function.stats.refused += 1
+    job.durable = MEMORY  # it is not in the store: nothing is to be removed there
+    if job.clients is None and job.state != RUNNING:
+        engine.drop(job)
