@@ -3,6 +3,7 @@
 Owns what stands where. Who may was asked before (access.py); what is answered is the parts' own.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,11 +31,14 @@ __all__ = ["API", "Parts"]
 
 API: Final = "/_gearman/api"
 _STATIC: Final = Path(__file__).parent / "static"
+_ORIGIN: Final = re.compile(r"https?://[a-zA-Z0-9.:\[\]-]+")
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {}; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
+)
+"""For the dashboard: nothing from elsewhere, nothing inline, and no way from a string to markup or code. It may read
+the servers whose pages may read this one (--http-origins): those that are shown on one page name one another."""
 _HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self' http: https:; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-    ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -54,7 +58,7 @@ class Parts:
     def __init__(self, server: "JobServer", access: "Access") -> None:
         self.metrics = Metrics(server)
         self.history = History(server)
-        self.events = Events(server)
+        self.events = Events(server, self.history)
         self._access = access
         router = Router(server, access, API, _table(self.history))
         routes: list[BaseRoute] = [
@@ -65,7 +69,9 @@ class Parts:
             Mount(API, router),
         ]
         if _STATIC.is_dir():
-            routes.append(Mount("/_gearman", _Static(directory=_STATIC, html=True)))
+            origins = [origin for origin in server.config.http_origins if _ORIGIN.fullmatch(origin)]
+            policy = _POLICY.format(" ".join(["'self'", *origins]))
+            routes.append(Mount("/_gearman", _Static(policy)))
         self.app = Starlette(routes=routes)
 
     def start(self) -> None:
@@ -90,11 +96,19 @@ class Parts:
 
 
 class _Static(StaticFiles):
-    """The dashboard's files, with what a browser must keep to."""
+    """The dashboard's files, with what a browser must keep to.
+
+    Args:
+        policy: the Content-Security-Policy.
+    """
+
+    def __init__(self, policy: str) -> None:
+        super().__init__(directory=_STATIC, html=True)
+        self._fixed = {**_HEADERS, "Content-Security-Policy": policy}
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
-        response.headers.update(_HEADERS)
+        response.headers.update(self._fixed)
         response.headers["Cache-Control"] = "no-cache"  # asks each time whether it changed: an update shows at once
         return response
 
