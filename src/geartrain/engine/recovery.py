@@ -67,6 +67,7 @@ def expire(engine: Engine, before: float, reason: bytes) -> None:
         return
     late = journal.expired(before)
     awaited = journal.awaited() if late else set()
+    given_up: dict[Job, None] = {}
     for reply in late:
         job = reply.job
         if job.state == ENDED:  # it ran meanwhile: its JOB_CREATED is true without the store
@@ -75,7 +76,9 @@ def expire(engine: Engine, before: float, reason: bytes) -> None:
         engine.stats.errors[b"QUEUE_ERROR"] = engine.stats.errors.get(b"QUEUE_ERROR", 0) + 1
         job.function.stats.refused += 1
         if job.clients is None and job.state != RUNNING and job not in awaited:  # others joined it later
-            engine.drop(job)
+            given_up[job] = None
+    for job in given_up:  # not before: all who joined it must be refused
+        engine.drop(job)
     for peer in journal.free([reply.peer for reply in late]):
         if not peer.dirty:
             peer.dirty = True
