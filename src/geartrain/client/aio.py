@@ -23,7 +23,7 @@ R = TypeVar("R")
 class AsyncTask(BaseTask):
     """A submitted job: awaitable, and an asynchronous iterator over its data."""
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("_waiters", "_watchers")
     _client: "AsyncClient"
 
     def __init__(
@@ -37,28 +37,31 @@ class AsyncTask(BaseTask):
     ) -> None:
         super().__init__(client, function, unique, packet, background, callbacks)
         self._waiters: list[asyncio.Future[None]] = []
+        self._watchers: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
-        """Wakes who waits; each looks for itself whether that was enough."""
-        if self._waiters:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        """Wakes who waits: for the end only when it has come, for anything else to look for themselves."""
+        if self.done and self._waiters:
+            wake(self._waiters)
+        if self._watchers:
+            wake(self._watchers)
 
-    async def _until(self, enough: Callable[[], bool]) -> None:
-        while not enough():
+    async def _until_done(self) -> None:
+        while not self.done:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
 
-    def _is_done(self) -> bool:
-        return self.done
+    async def _until(self, enough: Callable[[], bool]) -> None:
+        while not enough():
+            watcher = asyncio.get_running_loop().create_future()
+            self._watchers.append(watcher)
+            await watcher
 
     async def result(self, timeout: float | None = None) -> bytes:
         """Waits for the result. Arguments, result and errors as in `geartrain.Task.result`."""
         if not self.done:
-            await self._client._within(self._until(self._is_done), timeout, self)
+            await self._client._within(self._until_done(), timeout, self)
         return self._outcome()
 
     def __await__(self) -> Generator[Any, None, bytes]:
@@ -67,7 +70,7 @@ class AsyncTask(BaseTask):
     async def wait(self, timeout: float | None = None) -> bool:
         """Waits until the task is done, at most so many seconds. Returns whether it is."""
         try:
-            await self._client._within(self._until(self._is_done), timeout, self)
+            await self._client._within(self._until_done(), timeout, self)
         except RequestTimeout:
             return self.done
         return True
@@ -123,19 +126,24 @@ class AsyncClient(BaseClient[AsyncTask]):
         timeout: float | None = None,
     ) -> bytes:
         """Runs a job and returns its result. Arguments as in `submit`, errors as in `AsyncTask.result`."""
-        return await self.submit(function, workload, unique=unique, priority=priority).result(timeout)
+        task = self._make(function, payload_bytes(workload), unique, priority)
+        self._linker.start((task,))
+        if timeout is None and self.timeout is None:
+            await task._until_done()
+            return task._outcome()
+        return await task.result(timeout)
 
     async def do_high(
         self, function: Name, workload: Payload = b"", *, unique: Name | None = None, timeout: float | None = None
     ) -> bytes:
         """`do` before the jobs of normal priority."""
-        return await self.submit(function, workload, unique=unique, priority=Priority.HIGH).result(timeout)
+        return await self.do(function, workload, unique=unique, priority=Priority.HIGH, timeout=timeout)
 
     async def do_low(
         self, function: Name, workload: Payload = b"", *, unique: Name | None = None, timeout: float | None = None
     ) -> bytes:
         """`do` after the jobs of normal priority."""
-        return await self.submit(function, workload, unique=unique, priority=Priority.LOW).result(timeout)
+        return await self.do(function, workload, unique=unique, priority=Priority.LOW, timeout=timeout)
 
     # One job, and its handle as soon as the server has it.
 
@@ -187,7 +195,7 @@ class AsyncClient(BaseClient[AsyncTask]):
 
         async def all_done() -> None:
             for task in everything:
-                await task._until(task._is_done)
+                await task._until_done()
 
         try:
             await self._within(all_done(), timeout, None)
@@ -239,6 +247,14 @@ class AsyncClient(BaseClient[AsyncTask]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def wake(waiters: list[asyncio.Future[None]]) -> None:
+    """Wakes all, once."""
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()
 
 
 async def _one_of(tasks: list[AsyncTask]) -> None:

@@ -68,6 +68,10 @@ class Transport:
         except (OSError, ValueError) as error:
             raise ConnectionLost(reason(error)) from error
 
+    def recv_soon(self) -> bytes | None:
+        """As `recv` for `SHORT` at most, in one call of the system rather than two."""
+        return self.recv_more_than(0)
+
     def recv_more_than(self, size: int) -> bytes | None:
         """As `recv`, but gives the process its turn only once more than so many bytes are there, or after `SHORT`.
 

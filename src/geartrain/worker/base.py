@@ -10,7 +10,7 @@ import os
 import ssl as ssl_module
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from geartrain.client.address import Server, Servers, parse_servers
 from geartrain.client.pool import Pool
@@ -155,13 +155,21 @@ class BaseWorker(ABC):
         del self._functions[name]
         self._each_session(lambda session: session.cant_do(name))
 
+    @overload
+    def task(self, function: F, /) -> F: ...
+
+    @overload
+    def task(
+        self, function: Name | None = None, *, timeout: float | None = None, aggregate: Aggregate | None = None
+    ) -> Callable[[F], F]: ...
+
     def task(
         self,
         function: Name | F | None = None,
         *,
         timeout: float | None = None,
         aggregate: Aggregate | None = None,
-    ) -> Any:
+    ) -> F | Callable[[F], F]:
         """`register` as a decorator: ``@worker.task("reverse")``, or ``@worker.task`` to take the function's name."""
         if callable(function):
             self.register(function.__name__, function, timeout=timeout, aggregate=aggregate)

@@ -19,7 +19,7 @@ from typing import Final
 
 from geartrain.client.address import Server
 from geartrain.client.pool import Pool
-from geartrain.client.sockets import Transport, connect
+from geartrain.client.sockets import SHORT, Transport, connect
 from geartrain.errors import ConnectionLost, RemoteProtocolError
 from geartrain.worker.job import Job
 from geartrain.worker.session import WorkerSession
@@ -75,6 +75,7 @@ class Links:
         self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
         self._open = False
         self._turns = 0
+        self._answering: Link | None = None  # the one that owes an answer, where there is only one
 
     def open(self) -> None:
         """Makes ready for `turn`, unless that is so already."""
@@ -98,6 +99,12 @@ class Links:
         """Waits for whatever comes first, for at most so many seconds, and takes it in."""
         if self._absent and self._open:
             timeout = self._reconnect(timeout)
+        link, self._answering = self._answering, None
+        if link is not None and not link.closed and (timeout is None or timeout > SHORT):
+            if self._read(link, soon=True):
+                return
+            if timeout is not None:
+                timeout -= SHORT
         for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
             link = self.links.get(fd)
             if link is not None:
@@ -105,19 +112,24 @@ class Links:
             elif fd == self._wake_in.fileno():
                 self._woken()
 
-    def _read(self, link: Link) -> None:
+    def _read(self, link: Link, soon: bool = False) -> bool:
+        """Takes in what came; `soon` waits a moment for it. Returns whether something came, the end included."""
         session = link.session
         try:
-            while (data := link.transport.recv(0.0)) is not None:
-                if not data:
-                    self.drop(link, "the server closed it")
-                    return
+            data = link.transport.recv_soon() if soon else link.transport.recv(0.0)
+            if data is None:
+                return False
+            while data:
                 with self.lock:
                     session.receive(data)
                 if self._context is None or not link.transport.buffered():
-                    break
+                    return True
+                data = link.transport.recv(0.0)
+            if data is not None:
+                self.drop(link, "the server closed it")
         except (ConnectionLost, RemoteProtocolError) as error:
             self.drop(link, str(error))
+        return True
 
     def _woken(self) -> None:
         try:
@@ -218,6 +230,8 @@ class Links:
                 waits = self._send(link)
             if waits:
                 self.write(link)
+        if len(links) == 1 and links[0].transport.waits_for_more and links[0].session.expecting:
+            self._answering = links[0]
 
     def write(self, link: Link) -> None:
         """Writes all that a session has to say, however long the server takes to read it."""

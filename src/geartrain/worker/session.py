@@ -305,6 +305,11 @@ class WorkerSession:
             return
         logger.warning("%s reported: %s: %s", self.name, code, text)
 
+    @property
+    def expecting(self) -> bool:
+        """Whether the server may send a job at any moment."""
+        return self.state is State.GRABBING or self.state is State.OFFERED
+
     # The end.
 
     @property
