@@ -5,7 +5,8 @@ The public names, each loaded when it is first used (PEP 562), so that ``import 
     Client, AsyncClient     submit jobs and wait for them
     Worker, AsyncWorker     run jobs
     AdminClient             ask a job server how it is
-    Task, AsyncTask, Job    a job, as its client and as its worker sees it
+    Task, AsyncTask         a job, as its client sees it
+    Job, AsyncJob           a job, as its worker sees it
     Priority, Schedule      how and when
     JobStatus, Progress     how far
     and every exception of `geartrain.errors`
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         RequestTimeout,
         ServerError,
     )
-    from geartrain.worker.aio import AsyncWorker
+    from geartrain.worker.aio import AsyncJob, AsyncWorker
     from geartrain.worker.job import Job
     from geartrain.worker.sync import Worker
 
@@ -61,7 +62,7 @@ _PLACES = {
         "RequestTimeout",
         "ServerError",
     ),
-    "geartrain.worker.aio": ("AsyncWorker",),
+    "geartrain.worker.aio": ("AsyncJob", "AsyncWorker"),
     "geartrain.worker.job": ("Job",),
     "geartrain.worker.sync": ("Worker",),
 }
@@ -70,6 +71,7 @@ _WHERE = {name: module for module, names in _PLACES.items() for name in names}
 __all__ = [
     "AdminClient",
     "AsyncClient",
+    "AsyncJob",
     "AsyncTask",
     "AsyncWorker",
     "Client",

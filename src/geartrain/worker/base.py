@@ -116,7 +116,7 @@ class BaseWorker(ABC):
     def register(
         self,
         function: Name,
-        call: Callable[[Job], Any],
+        call: Callable[[Any], Any],
         *,
         timeout: float | None = None,
         aggregate: Aggregate | None = None,
@@ -125,7 +125,7 @@ class BaseWorker(ABC):
 
         Args:
             function: its name.
-            call: is given the `Job` and returns bytes, text or None.
+            call: is given the `Job` (by an `AsyncWorker` the `AsyncJob`) and returns bytes, text or None.
             timeout: seconds that a job may take; the server gives it to another worker then. gearmand rounds what
                 is below one second up to one.
             aggregate: for jobs that name a reducer: what the function sends with `Job.send_data` becomes jobs of
