@@ -124,9 +124,7 @@ class Dashboard:
         thumbs = self.talker("images", "image.resize", "image.crop", "image.exif", "report.monthly")
         names = ["the-mill.mkv", "harbour.mkv", "winter-train.mkv", "gorge.mkv", "signal-box.mkv", "points.mkv"]
         for number, name in enumerate(names):
-            client.submit(
-                "film.encode", f'{{"source": "/films/{name}", "codec": "av1"}}', f"film-{number}"
-            )
+            client.submit("film.encode", f'{{"source": "/films/{name}", "codec": "av1"}}', f"film-{number}")
         for encoder, done in zip(encoders, (17, 64, 91), strict=True):
             handle, _ = encoder.grab()
             encoder.status(handle, done, 100)

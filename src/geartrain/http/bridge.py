@@ -25,6 +25,9 @@ _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"upgrade", b"expect", b"te", b"trailer")
 )
 
+_LAST_WORDS = 1.0
+"""Seconds for answers that are under way when the server stops."""
+
 
 class Site:
     """Starlette's application as uvicorn serves it, without uvicorn's own sockets, signals and logs.
@@ -44,6 +47,8 @@ class Site:
     async def close(self) -> None:
         """Ends what is still being answered."""
         tasks = list(self.state.tasks)
+        if tasks:  # streams have been told, and end by themselves
+            await asyncio.wait(tasks, timeout=_LAST_WORDS)
         for task in tasks:
             task.cancel()
         for task in tasks:

@@ -87,11 +87,14 @@ class Events:
 
     def _whole(self) -> bytes:
         state = self._look()
-        if not self._viewers:  # later viewers hear of the same changes as the first
-            self._functions.tell(state["functions"], state["time"])
-            self._workers.tell(state["workers"], state["time"])
-            if self._history is not None:
-                self._sampled = state["time"]
+        now = state["time"]
+        if self._viewers:  # all viewers hear of the same changes: what this one is shown may be ahead of the others
+            self._functions.doubt(state["functions"], now)
+            self._workers.doubt(state["workers"], now)
+        else:
+            self._functions.tell(state["functions"], now)
+            self._workers.tell(state["workers"], now)
+            self._sampled = now
         return _event("snapshot", state)
 
     def _look(self) -> _Row:
@@ -102,26 +105,27 @@ class Events:
     async def _push(self) -> None:
         while True:
             await asyncio.sleep(_EVERY)
-            event = self._change()
+            state = self._look()
+            event = self._change(state)
             whole = b""
             for queue in self._viewers:
                 if queue.full():
                     while not queue.empty():
                         queue.get_nowait()
-                    whole = whole or _event("snapshot", self._look())
+                    whole = whole or _event("snapshot", state)
                     queue.put_nowait(whole)
                 else:
                     queue.put_nowait(event)
 
-    def _change(self) -> bytes:
-        state = self._look()
+    def _change(self, state: _Row) -> bytes:
         now: float = state["time"]
-        state["functions"], state["dropped"] = self._functions.tell(state["functions"], now)
-        state["workers"], state["left"] = self._workers.tell(state["workers"], now)
+        functions, dropped = self._functions.tell(state["functions"], now)
+        workers, left = self._workers.tell(state["workers"], now)
+        change = {**state, "functions": functions, "dropped": dropped, "workers": workers, "left": left}
         if self._history is not None:
-            state["samples"] = self._history.since(self._sampled)
+            change["samples"] = self._history.since(self._sampled)
             self._sampled = now
-        return _event("change", state)
+        return _event("change", change)
 
 
 class _Told:
@@ -154,12 +158,22 @@ class _Told:
         self._rows = after
         return news, [name for name in before if name not in after]
 
+    def doubt(self, rows: list[_Row], now: float) -> None:
+        """A viewer came and was shown these rows: those that differ from what the others know are told again."""
+        shown = {row[self._key]: row for row in rows}
+        for name in [*self._rows, *(name for name in shown if name not in self._rows)]:
+            known, row = self._rows.get(name), shown.get(name)
+            if known is None or row is None or not _only_older(known[1], row, self._age, now - known[0]):
+                self._rows[name] = (now, {})
+
     def forget(self) -> None:
         self._rows = {}
 
 
 def _only_older(before: _Row, after: _Row, age: str, seconds: float) -> bool:
     """Whether all that changed is a row's age, and those of the jobs that it holds."""
+    if not before:
+        return False
     for name, value in after.items():
         old = before[name]
         if value == old:

@@ -16,7 +16,7 @@ export function repaint() {
 export class Chart {
   /**
    * @param {{title: string, hint?: string, series: {label: string, color: string, fill?: boolean, dash?: number[]}[],
-   *   format: (value: number) => string, log?: boolean, height?: number}} options
+   *   format: (value: number) => string, axis?: (value: number) => string, log?: boolean, height?: number}} options
    */
   constructor(options) {
     this.options = options;
@@ -80,6 +80,7 @@ export class Chart {
     if (!width || !this.data) return;
     this.plot?.destroy();
     const { series, format, log } = this.options;
+    const mark = this.options.axis ?? format;
     const axis = { stroke: token("soft"), font: "11px system-ui, sans-serif", ticks: { show: false }, grid: { stroke: token("line"), width: 1 } };
     this.plot = new uPlot({
       width, height: this.height, legend: { show: false }, padding: [10, 6, 0, 0],
@@ -87,7 +88,7 @@ export class Chart {
       scales: { x: { time: true }, y: log ? { distr: 3, range: (_, min, max) => decades(min, max) } : { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
       axes: [
         { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, ticks, __, ___, step) => ticks.map((tick) => (step < 60 ? clock(tick) : clock(tick).slice(0, 5))) },
-        { ...axis, size: 54, space: 34, ...(log ? { splits: (_, __, min, max) => powers(min, max) } : {}), values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
+        { ...axis, size: 54, space: 34, ...(log ? { splits: (_, __, min, max) => powers(min, max) } : {}), values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : mark(tick))) },
       ],
       series: [{}, ...series.map(({ label, color, fill, dash }) => ({
         label, dash, width: 1.5, points: { show: false }, spanGaps: true,

@@ -32,6 +32,12 @@ export function duration(seconds) {
   return pair(seconds, 86400, "d", 3600, "h");
 }
 
+/** A duration on an axis, where there is little room. */
+export function span(seconds) {
+  if (seconds < 1) return duration(seconds);
+  return seconds < 1000 ? `${Math.round(seconds * 10) / 10} s` : `${Math.round(seconds / 60)} min`;
+}
+
 function pair(seconds, large, largeName, small, smallName) {
   const rest = Math.floor((seconds % large) / small);
   const first = `${Math.floor(seconds / large)} ${largeName}`;

@@ -236,7 +236,7 @@ export class Table {
   fill(element, line) {
     element.line = line;
     if (line.isGroup) {
-      setAttribute(element, "aria-expanded", !this.folded.has(line.name));
+      setAttribute(element, "aria-expanded", String(!this.folded.has(line.name)));
       this.columns.forEach((column, index) => {
         const cell = element.children[index];
         if (index === 0) setText(cell, `${line.name || "(none)"}  ·  ${line.rows.length}`);

@@ -34,9 +34,9 @@ export function functionColumns(several) {
   return [
     { key: "name", label: "Function", width: "minmax(110px, 2.4fr)", kind: "name", draw: drawName },
     several && { key: "server", label: "Server", width: "minmax(100px, 1fr)", kind: "quiet", from: 700, value: (row) => row.server.name, text: (row) => row.server.name },
-    number("waiting", "Waiting", { sum: true, kind: "need", value: waitingOf, text: (row) => short(waitingOf(row)), sumText: (row) => short(row.waiting), narrow: "62px" }),
-    number("running", "Running", { sum: true, narrow: "54px" }),
-    number("workers", "Workers", { sum: true, kind: "need", narrow: "56px" }),
+    number("waiting", "Waiting", { sum: true, kind: "need", value: waitingOf, text: (row) => short(waitingOf(row)), sumText: (row) => short(row.waiting), narrow: "70px" }),
+    number("running", "Running", { sum: true, narrow: "58px" }),
+    number("workers", "Workers", { sum: true, kind: "need", narrow: "58px" }),
     number("speed", "Done/s", { sum: true, value: speedOf, text: (row) => rate(speedOf(row)), sumText: (row) => rate(row.speed), from: 520 }),
     number("completed", "Completed", { sum: true, from: 820 }),
     number("failures", "Failed", { sum: true, value: failedOf, text: (row) => short(failedOf(row)), sumText: (row) => short(row.failures), from: 640 }),

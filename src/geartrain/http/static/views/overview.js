@@ -2,7 +2,7 @@
 
 import { Chart } from "../chart.js";
 import { choice, h, icon, setText } from "../dom.js";
-import { duration, plural, rate, short, whole } from "../format.js";
+import { duration, plural, rate, short, span, whole } from "../format.js";
 import { Table } from "../table.js";
 import { JobDialog } from "./job.js";
 import { aged, functionColumns, functionKey, openFunction, runningColumns, runningKey, warned } from "./columns.js";
@@ -21,7 +21,7 @@ export class OverviewView {
       jobs: new Chart({ title: "Jobs per second", format: rate, series: [
         { label: "submitted", color: "submitted" }, { label: "completed", color: "completed", fill: true }, { label: "failed", color: "failed" }] }),
       queue: new Chart({ title: "In the queue", format: short, series: [{ label: "waiting", color: "waiting", fill: true }, { label: "running", color: "running" }] }),
-      latency: new Chart({ title: "Latency", hint: "of jobs since the sample before", format: duration, log: true, series: [
+      latency: new Chart({ title: "Latency", format: duration, axis: span, log: true, series: [
         { label: "wait p50", color: "waiting", dash: [3, 3] }, { label: "wait p99", color: "waiting" },
         { label: "run p50", color: "running", dash: [3, 3] }, { label: "run p99", color: "running" }] }),
     };

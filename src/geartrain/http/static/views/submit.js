@@ -72,12 +72,12 @@ export class SubmitView {
     this.started = performance.now();
     this.ended = false;
     this.pieces = [];
-    this.state = h("h2", { role: "status" }, "Submitting …");
+    this.state = h("h2", {}, "Submitting …");
     this.about = h("span", { class: "sub mono" });
     this.bar = h("div", { class: "progress" }, h("progress", { max: 1, "aria-label": "Progress" }), h("span", {}));
     this.output = h("pre", { tabIndex: 0, hidden: true, "aria-label": "Result" });
     this.log = h("ul", { class: "log" });
-    this.result.replaceChildren(h("div", { class: "line" }, this.state, this.about), this.bar, this.output, this.log);
+    this.result.replaceChildren(h("div", { class: "line" }, h("div", { role: "status" }, this.state), this.about), this.bar, this.output, this.log);
   }
 
   take(name, data) {

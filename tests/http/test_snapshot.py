@@ -1,0 +1,70 @@
+"""The snapshot: what dashboard, API and top are told of a moment."""
+
+import json
+from time import monotonic
+
+import pytest
+
+from geartrain.engine.stats import BOUNDS, Histogram
+from geartrain.http.snapshot import percentile, snapshot, text
+from geartrain.protocol.commands import Command as C
+from geartrain.server.config import Config
+from tests.engine.harness import World
+
+
+class ServerOf:
+    """What a snapshot needs of a server, over an engine without sockets."""
+
+    def __init__(self, world: World) -> None:
+        world.now = monotonic()
+        self.engine = world.engine
+        self.config = Config()
+        self.addresses = ["127.0.0.1:4730"]
+        self.started = monotonic() - 60
+        self.ready = True
+        self.store_down = ""
+
+
+def test_functions_workers_and_totals() -> None:
+    world = World()
+    server = ServerOf(world)
+    client, worker = world.peer(), world.worker(b"f", asleep=False)
+    worker.say(C.SET_CLIENT_ID, b"w\xff1")
+    client.say(C.SUBMIT_JOB_HIGH_BG, b"f", b"u", b"").say(C.SUBMIT_JOB_LOW_BG, b"f", b"", b"")
+    client.say(C.SUBMIT_JOB_BG, b"alone", b"", b"")
+    worker.say(C.GRAB_JOB).say(C.WORK_STATUS, b"H:test:1", b"3", b"4")
+    state = snapshot(server)
+    json.dumps(state)
+    f, alone = state["functions"]
+    assert (f["name"], f["waiting"], f["running"], f["workers"], f["unattended"]) == ("f", [0, 0, 1], 1, 1, False)
+    assert (alone["unattended"], alone["waiting"], alone["oldest"] >= 0) == (True, [0, 1, 0], True)
+    (job,) = state["running"]
+    assert (job["handle"], job["numerator"], job["denominator"], job["unique"]) == ("H:test:1", 3, 4, "u")
+    assert job["worker"] == "w\\xff1"
+    totals = state["totals"]
+    assert (totals["waiting"], totals["running"], totals["workers"], totals["unattended"]) == (2, 1, 1, 1)
+    assert state["server"]["uptime"] == pytest.approx(60, abs=5)
+
+
+def test_a_worker_that_gave_its_functions_back_still_shows_its_job() -> None:
+    world = World()
+    world.peer().say(C.SUBMIT_JOB_BG, b"f", b"", b"")
+    worker = world.worker(b"f", asleep=False).say(C.GRAB_JOB).say(C.RESET_ABILITIES)
+    assert worker.peer.running
+    assert [job["function"] for job in snapshot(ServerOf(world))["running"]] == ["f"]
+
+
+def test_percentiles_are_as_fine_as_the_buckets() -> None:
+    assert percentile(None, 0.5) is None
+    histogram = Histogram()
+    assert percentile(histogram, 0.5) is None
+    for _ in range(100):
+        histogram.add(0.004)
+    assert 0.0025 < (percentile(histogram, 0.5) or 0) <= 0.005
+    histogram.add(7200)
+    assert (percentile(histogram, 1.0) or 0) > BOUNDS[-1]
+
+
+def test_bytes_are_shown_as_text() -> None:
+    assert text("Grüße".encode()) == "Grüße"
+    assert text(b"\xff") == "\\xff"
