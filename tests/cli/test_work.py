@@ -66,6 +66,21 @@ class TestACommand:
         assert (done.status, done.out) == (1, b"partly\n")
         wait_until(lambda: b"sh ended with exit status 7" in running.err, "the reason")
 
+    @pytest.mark.parametrize("many", [["-c", "2"], ["--processes", "2"]])
+    def test_a_command_that_is_given_up_does_not_go_on(
+        self, geartrain: Geartrain, start: Worker, function: str, server: Server, tmp_path: Path, many: list[str]
+    ) -> None:
+        command = ["sh", "-c", "echo $$ > pid.part; mv pid.part pid; sleep 600"]
+        words = ["-s", server.address, *many, "--stop-timeout", "100ms", function, "--", *command]
+        running = start([*GEARTRAIN, "work", *words], cwd=tmp_path)
+        server.wait_for_workers(function, 1 if "-c" in many else 2)
+        assert geartrain("submit", function, "-b").status == 0
+        wait_until((tmp_path / "pid").exists, "the command's beginning")
+        pid = int((tmp_path / "pid").read_text())
+        running.stop()
+        wait_until(lambda: not _runs(pid), "the command's end")
+        assert server.function(function)[:2] == (1, 0)
+
     def test_its_name_is_shown(self, work: Worker, function: str, server: Server) -> None:
         work("-s", server.address, "--id", "press 7", function, "--", "cat")
         assert any(f" press 7 : {function}" in line for line in server.ask("workers"))
@@ -186,3 +201,11 @@ def _children_with(word: str) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process lives; one that nobody waits for any more does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

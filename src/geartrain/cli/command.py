@@ -3,6 +3,7 @@
 Owns the child process and its pipes, and what its end means for the job. Knows no servers and no command line.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ from geartrain.cli.terminal import say
 from geartrain.errors import GeartrainError, JobFailed
 from geartrain.worker.job import Job
 
-__all__ = ["CommandFailed", "CommandTask", "run_command"]
+__all__ = ["CommandFailed", "CommandTask", "end_commands", "run_command"]
+
+_running: set[int] = set()
+"""Process groups of the commands that run. Each is entered and taken out by the thread that waits for it."""
 
 
 class CommandFailed(GeartrainError):
@@ -100,6 +104,7 @@ def run_command(
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
+        _running.add(process.pid)
         feeder = threading.Thread(target=_feed, args=(process.stdin, workload), daemon=True)
         feeder.start()
         output = b""
@@ -114,10 +119,18 @@ def run_command(
             raise
         finally:
             status = process.wait()
+            _running.discard(process.pid)
             feeder.join()
     if status:
         raise CommandFailed(f"{argv[0]} {_ending(status)}", output)
     return output
+
+
+def end_commands() -> None:
+    """Kills the commands that still run, with what they started. Their jobs are given to other workers."""
+    for group in tuple(_running):
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(group, signal.SIGKILL)
 
 
 def _feed(stdin: IO[bytes], workload: bytes) -> None:

@@ -45,7 +45,8 @@ tasks.py:
 A command that ends with another exit status than 0 fails its job. It finds GEARTRAIN_FUNCTION, GEARTRAIN_HANDLE and
 GEARTRAIN_UNIQUE in its environment.
 
-SIGTERM or Ctrl-C: no more jobs are taken, those that run are finished. A second Ctrl-C gives them back to the server.
+SIGTERM or Ctrl-C: no more jobs are taken, those that run are finished. A second Ctrl-C, or the end of --stop-timeout,
+gives them back to the server and kills their commands.
 """
 
 
@@ -115,13 +116,20 @@ async def _work_in_loop(worker: Any) -> None:
 
 
 def _of_command(args: argparse.Namespace) -> Any:
-    from geartrain.cli.command import CommandTask
+    from geartrain.cli.command import CommandTask, end_commands
     from geartrain.worker.sync import Worker
+
+    class CommandWorker(Worker):
+        def work(self, processes: int = 1) -> None:
+            try:
+                super().work(processes)  # calls this method in each process
+            finally:
+                end_commands()  # what has not ended in time runs on another worker now
 
     settings: dict[str, Any] = {"concurrency": args.concurrency or 1, "client_id": args.id or b""}
     if args.stop_timeout is not None:
         settings["stop_timeout"] = args.stop_timeout
-    worker = Worker(servers_of(args), **settings, **tls_of(args)._asdict())
+    worker = CommandWorker(servers_of(args), **settings, **tls_of(args)._asdict())
     task = CommandTask(args.command_line, lines=args.lines, program=_PROGRAM)
     for function in args.targets:
         worker.register(function.encode("utf-8", "surrogateescape"), task, timeout=args.job_timeout)
