@@ -7,28 +7,23 @@ session's.
 
 import asyncio
 import os
-import select
 import ssl
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from geartrain.client.address import Server
+from geartrain.client.aio_sockets import WRITE, AioLink, open_link
 from geartrain.client.pool import Pool
 from geartrain.client.session import ClientSession
-from geartrain.client.sockets import CHUNK, reason, tune
 from geartrain.client.task import BaseTask, Pending
-from geartrain.errors import ConnectionLost, NoServersAvailable, RemoteProtocolError
+from geartrain.errors import ConnectionLost, NoServersAvailable
 from geartrain.protocol.commands import Command
 
-__all__ = ["WRITE", "AioLink", "AsyncPending", "Linker", "open_link"]
+__all__ = ["AsyncPending", "Linker"]
 
 _SILENCE: Final = 0.01
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
-
-
-WRITE: Final = 256 * 1024
-"""Bytes per write: what the transport has been given counts as sent, though it may only keep it."""
 
 
 class AsyncPending(Pending):
@@ -44,97 +39,6 @@ class AsyncPending(Pending):
         super().finish(value, error)
         if not self.answered.done():
             self.answered.set_result(None)
-
-
-class AioLink(asyncio.BufferedProtocol):
-    """One connection. A subclass says what to do with the bytes and at the end."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.transport: asyncio.Transport | None = None
-        self.paused = False
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._view = memoryview(bytearray(CHUNK))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and not self.server.path:
-            tune(sock)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view  # no bytearray: asyncio's TLS slices it, and would read into the copy
-
-    def buffer_updated(self, nbytes: int) -> None:
-        try:
-            self.received(bytes(self._view[:nbytes]))
-        except RemoteProtocolError as error:
-            self.fail(str(error))
-
-    def eof_received(self) -> None:
-        """The transport closes by itself then, and says so in connection_lost."""
-
-    def pause_writing(self) -> None:
-        self.paused = True
-
-    def resume_writing(self) -> None:
-        self.paused = False
-        self.flush()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.closed.done():
-            self.closed.set_result(None)
-        self.lost("the server closed it" if exc is None else reason(exc))
-
-    def fail(self, cause: str) -> None:
-        """Ends the connection at once."""
-        self.lost(cause)
-        if self.transport is not None:
-            self.transport.abort()
-
-    def stale(self) -> bool:
-        """Whether something came that the loop has not read yet; on an idle connection most likely its end."""
-        sock = None if self.transport is None else self.transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-
-    def received(self, data: bytes) -> None:
-        """Bytes came."""
-        raise NotImplementedError
-
-    def flush(self) -> None:
-        """The system takes bytes again."""
-        raise NotImplementedError
-
-    def lost(self, cause: str) -> None:
-        """The connection ended."""
-        raise NotImplementedError
-
-
-async def open_link(link: AioLink, context: ssl.SSLContext | None, limit: float) -> None:
-    """Connects, with TLS where a context is given, within so many seconds for all of it.
-
-    Raises:
-        ConnectionLost: it did not work; the text names the server and the reason.
-    """
-    loop = asyncio.get_running_loop()
-    server = link.server
-    options: dict[str, Any] = {}
-    if context is not None:
-        options = {"ssl": context, "server_hostname": server.host or "localhost", "ssl_shutdown_timeout": 2.0}
-    try:
-        async with asyncio.timeout(limit):
-            if server.path:
-                await loop.create_unix_connection(lambda: link, server.path, **options)
-            else:
-                await loop.create_connection(lambda: link, server.host, server.port, **options)
-    except (OSError, ValueError) as error:
-        if link.transport is not None:
-            link.transport.abort()
-        raise ConnectionLost(f"{server}: {reason(error)}") from error
 
 
 class ClientLink(AioLink):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from geartrain.client.address import Server
-from geartrain.client.aio_link import WRITE, AioLink, open_link
+from geartrain.client.aio_sockets import WRITE, AioLink, open_link
 from geartrain.client.pool import Pool
 from geartrain.errors import ConnectionLost
 from geartrain.worker.session import WorkerSession
