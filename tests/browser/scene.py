@@ -174,7 +174,6 @@ class _Day:
         self._rest = 0.0
         stats = self._mail.stats
         stats.ran = Histogram()
-        self._film.ran = Histogram()
 
     def second(self, at: float, share: float = 1.0) -> None:
         stats = self._mail.stats
@@ -196,8 +195,6 @@ class _Day:
         if int(at) % 20 == 0:
             self._film.submitted += 1
             self._film.completed += 1
-            assert self._film.ran is not None
-            self._film.ran.add(140 + at % 90)
         self._mail.waiting[1] = self._queued + int(self._carry)
 
     def settle(self) -> None:

@@ -9,13 +9,13 @@ import pytest
 from tests.browser.scene import Dashboard
 
 VIEWS = {
-    "overview": "#overview",
     "functions": "#functions",
     "function": "#function/mail.send",
     "workers": "#workers",
     "jobs": "#jobs",
     "submit": "#submit?function=film.encode",
     "servers": "#servers",
+    "overview": "#overview",
 }
 
 

@@ -28,7 +28,7 @@ export class SubmitView {
           fleet.several ? field("Server", this.of) : null,
           field("Function", this.name), field("Workload", this.workload, "Sent as UTF-8 text, as it stands."),
           h("div", { class: "pairs" }, field("Priority", this.priority), field("Unique", this.unique)),
-          h("div", { class: "field" }, choice("Kind", [["", "Foreground: wait for the result"], ["yes", "Background"]], "", (value) => { this.background = Boolean(value); })),
+          h("div", { class: "field" }, choice("Kind", [["", "Wait for the result"], ["yes", "In the background"]], "", (value) => { this.background = Boolean(value); })),
           h("div", { class: "actions" }, this.button, this.stop)),
         h("section", { class: "card pad", "aria-label": "Result" }, this.result)));
   }
