@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from geartrain.client.aio_link import Linker
 from geartrain.client.base import BaseClient
 from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes
-from geartrain.client.task import BaseTask, Callbacks, JobStatus
+from geartrain.client.task import BaseTask, Callbacks, JobStatus, describe
 from geartrain.errors import RequestTimeout
 from geartrain.protocol.commands import Command
 
@@ -111,8 +111,7 @@ class AsyncClient(BaseClient[AsyncTask]):
             async with asyncio.timeout(limit):
                 return await coroutine
         except TimeoutError:
-            what = "a reply" if task is None else f"the job for {task.function.decode('utf-8', 'backslashreplace')}"
-            raise RequestTimeout(f"{what} did not come within {limit:g} seconds") from None
+            raise RequestTimeout(f"{describe(task)} did not come within {limit:g} seconds") from None
 
     # One job, and its result.
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from geartrain.client.pool import Pool
 from geartrain.client.session import ClientSession
 from geartrain.client.sockets import SHORT, Transport, connect
-from geartrain.client.task import BaseTask, Pending
+from geartrain.client.task import BaseTask, Pending, describe
 from geartrain.errors import ConnectionLost, GeartrainError, NoServersAvailable, RemoteProtocolError, RequestTimeout
 from geartrain.protocol.commands import Command
 
@@ -34,11 +34,6 @@ class Awaited(Protocol):
     @property
     def done(self) -> bool:
         """Whether waiting is over."""
-
-
-def describe(task: BaseTask | None) -> str:
-    """A task for a message."""
-    return "a reply" if task is None else f"the job for {task.function.decode('utf-8', 'backslashreplace')}"
 
 
 class Link:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from geartrain.errors import JobException, JobFailed
 
-__all__ = ["BaseTask", "Callbacks", "JobStatus", "Pending", "Progress", "TaskState"]
+__all__ = ["BaseTask", "Callbacks", "JobStatus", "Pending", "Progress", "TaskState", "describe"]
 
 
 class TaskState(Enum):
@@ -279,3 +279,11 @@ class BaseTask:
     @property
     def _news(self) -> bool:
         return self.done or bool(self._chunks)
+
+
+def describe(task: BaseTask | None) -> str:
+    """What somebody waits for, for a message: a task's result or confirmation, or any other reply."""
+    if task is None:
+        return "a reply"
+    awaited = "confirmation" if task.background else "result"
+    return f"the {awaited} of the job for {task.function.decode('utf-8', 'backslashreplace')}"
