@@ -83,7 +83,7 @@ export class Chart {
     const mark = this.options.axis ?? format;
     const axis = { stroke: token("soft"), font: "11px system-ui, sans-serif", ticks: { show: false }, grid: { stroke: token("line"), width: 1 } };
     this.plot = new uPlot({
-      width, height: this.height, legend: { show: false }, padding: [10, 6, 0, 0],
+      width, height: this.height, legend: { show: false }, padding: [10, 16, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y: log ? { distr: 3, range: (_, min, max) => decades(min, max) } : { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
       axes: [

@@ -24,7 +24,7 @@ const COLUMNS = [
   { key: "unique", label: "Unique", width: "minmax(80px, 1.2fr)", kind: "quiet", from: 740 },
   { key: "age", label: "Age", number: true, width: "minmax(80px, 104px)", from: 460, text: (job) => duration(job.age) },
   { key: "size", label: "Size", number: true, width: "80px", from: 820, text: (job) => bytes(job.size) },
-  { key: "kind", label: "Kind", width: "96px", kind: "quiet", from: 920, text: (job) => (job.durable ? "stored" : job.background ? "background" : "foreground") },
+  { key: "kind", label: "Kind", width: "116px", kind: "quiet", from: 920, text: (job) => (job.durable ? "stored" : job.background ? "background" : "foreground") },
   { key: "attempts", label: "Tries", number: true, width: "56px", from: 1000, text: (job) => String(job.attempts + (job.state === "running" ? 1 : 0)) },
 ];
 
