@@ -67,7 +67,7 @@ class Server:
             try:
                 self.job_server = server = JobServer(Config(**self._settings), self._store)
                 await server.start()
-                while not server.ready:  # noqa: ASYNC110 - a queue's jobs are loaded meanwhile
+                while not server.ready and self._store is None:  # noqa: ASYNC110 - a queue's jobs are loaded meanwhile
                     await asyncio.sleep(0.001)
             except BaseException as error:
                 problem.append(error)
