@@ -105,4 +105,4 @@ def _pools(engine: Engine) -> None:
             assert all(function in pool.functions for function in ready)
         if pool.sleepers and pool.has_work() and not engine.draining:
             # Somebody is on the way, and if he does not come, the next one is woken.
-            assert engine._wake_again, "work waits, workers sleep, and nothing will wake them"
+            assert engine.wakeups.again, "work waits, workers sleep, and nothing will wake them"
