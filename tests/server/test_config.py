@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geartrain.cli.gearmand import DEFAULTS
 from geartrain.errors import ConfigError
 from geartrain.server.arguments import parse_arguments
 from geartrain.server.config import Address, Config, attempts, parse_address
@@ -294,6 +295,13 @@ class TestFiles:
         path = tmp_path / "printed.toml"
         path.write_text(toml_template(before))
         assert config("--config-file", str(path)) == before.config
+
+    def test_the_printed_file_does_not_insist_on_the_default_pid_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "printed.toml"
+        path.write_text(toml_template(gather({}, {}, defaults=DEFAULTS, default_file="")))
+        again = gather(parse_arguments(("--config-file", str(path))), {}, defaults=DEFAULTS, default_file="")
+        assert again.config.pid_file == "/var/gearmand.pid"
+        assert not again.chosen("pid_file")  # so that it is written where that can be done, and no more
 
     def test_the_template_is_toml_in_every_commented_line_too(self) -> None:
         lines = toml_template(settings()).splitlines()

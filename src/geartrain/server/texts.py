@@ -68,6 +68,8 @@ def toml_template(settings: Settings) -> str:
         for option in shown:
             lines += ["", *(f"# {line}" for line in textwrap.wrap(option.help, _WIDTH))]
             given = settings.given.get(option.key)
+            if option.field == "pid_file" and not settings.chosen(option.key):
+                given = None  # a pid file that somebody names must be writable, the default one need not
             if given is not None and given.option is option and not option.secret:
                 lines.append(f"{option.long} = {_toml_value(option, given.texts)}")
             else:
