@@ -112,6 +112,7 @@ class Service:
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends it, in order or (SIGKILL) not, and waits until it is gone."""
         if self._process is not None:
+            children = self._children() if self.running else []
             self._process.send_signal(number)
             try:
                 self._process.wait(20)
@@ -119,6 +120,8 @@ class Service:
                 self._process.kill()
                 self._process.wait(20)
             self._process = None
+            # PostgreSQL's notice the death of the first, and go; until then no new one can start.
+            wait_until(lambda: not any(map(_alive, children)), "the processes of the server have gone")
 
     def kill(self) -> None:
         """kill -9."""
@@ -132,11 +135,23 @@ class Service:
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: int) -> None:
-        """PostgreSQL has a process for each connection, with a process group of its own."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for pid in (self.pid, *map(int, children)):
+        for pid in (self.pid, *self._children()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def _children(self) -> list[int]:
+        """PostgreSQL has a process for each connection, with a process group of its own."""
+        try:
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except FileNotFoundError:  # it has just ended
+            return []
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _die_with_parent() -> None:

@@ -161,6 +161,29 @@ class TestStoreAway:
         assert [key.unique for key in again.batch.dones] == [b"a"]  # its row may have been written
         world.check()
 
+    def test_a_batch_that_is_not_taken_is_put_together_anew(self, world: World) -> None:
+        """What was refused or has run needs no room any more, and what has ended makes some."""
+        client, worker = world.peer(), world.worker(b"g", asleep=False)
+        journal = world.engine.journal
+        assert journal is not None
+        client.say(C.SUBMIT_JOB_BG, b"g", b"stored", b"")
+        world.commit()
+        client.say(C.SUBMIT_JOB_BG, b"f", b"refused", b"")
+        world.wait(9)
+        world.peer().say(C.SUBMIT_JOB_BG, b"f", b"waits", b"")
+        write = journal.take()
+        assert write is not None
+        world.wait(2)
+        expire(world.engine, world.now - 10, b"disk full")
+        worker.say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:1", b"")
+        batch = journal.revise(write)
+        assert [job.unique for job in batch.adds] == [b"waits"]
+        assert [key.unique for key in batch.dones] == [b"refused", b"stored"]
+        assert journal.revise(write) is batch
+        journal.settle(write)
+        assert journal.take() is None
+        world.check()
+
     def test_a_job_that_ran_meanwhile_is_acknowledged(self, world: World) -> None:
         client, worker = world.peer(), world.worker(b"f", asleep=False)
         client.say(C.SUBMIT_JOB_BG, b"f", b"a", b"")

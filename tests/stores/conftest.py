@@ -1,7 +1,6 @@
 """Fixtures: a fresh queue of each store, over a service that one test process keeps."""
 
 import contextlib
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,25 +28,6 @@ def shared_service() -> Iterator[Callable[[str], Service | None]]:
 def make_queue(shared_service: Callable[[str], Service | None], tmp_path: Path) -> Callable[[str], Queue]:
     """Makes a fresh queue of a backend."""
     return lambda name: Queue(BACKENDS[name], shared_service(name), tmp_path)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Makes a file system of a given size (as in "2m")."""
-    made: list[Path] = []
-
-    def make(size: str) -> Path:
-        folder = tmp_path / f"disk{len(made)}"
-        folder.mkdir()
-        argv = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-        if subprocess.run(argv, capture_output=True, check=False).returncode:
-            pytest.skip("a file system can be mounted by root only")
-        made.append(folder)
-        return folder
-
-    yield make
-    for folder in made:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture(params=list(BACKENDS))

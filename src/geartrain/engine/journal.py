@@ -170,6 +170,22 @@ class Journal:
         self._writing = write
         return write
 
+    def revise(self, write: Write) -> Batch:
+        """What to write instead of a batch that the store does not take: no jobs that have ended meanwhile (maybe
+        because their submitters were refused), and all ends that came since. They make room in a full store.
+
+        What was left out may be in the store all the same, and is removed with the other ends.
+        """
+        assert write is self._writing
+        batch = write.batch
+        dones, self._dones = self._dones, []
+        gone = {key.number for key in dones}
+        if gone:
+            write.jobs = [job for job in write.jobs if job.number not in gone]
+            adds = [job for job in batch.adds if job.number not in gone]
+            write.batch = Batch(adds, batch.dones + dones, batch.attempts, batch.priorities)
+        return write.batch
+
     def settle(self, write: Write) -> list[Peer]:
         """A batch is committed: its jobs are stored and its replies may go.
 

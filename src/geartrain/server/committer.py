@@ -169,7 +169,7 @@ class Committer:
         while (write := self._next()) is not None:
             started = monotonic()
             rejected: dict[int, str] = {}
-            if not self._write(write.batch, rejected):
+            if not self._write(write.batch, rejected, write):
                 return
             self._call(self._written, write, rejected, self._emptied, monotonic() - started)
             self._emptied = ""
@@ -185,13 +185,22 @@ class Committer:
                 self._call(self._asked, self._emptied)
                 self._emptied = ""
 
-    def _write(self, batch: Batch, rejected: dict[int, str]) -> bool:
-        """Writes a batch, however long it takes. Returns False when the server stops before."""
+    def _write(self, batch: Batch, rejected: dict[int, str], write: Write | None = None) -> bool:
+        """Writes a batch, however long it takes. Returns False when the server stops before.
+
+        Args:
+            batch: what to write.
+            rejected: takes the numbers of refused jobs, with the reasons.
+            write: whose batch it is, if it is a whole one: it is put together anew before each further attempt.
+        """
         pause = _FIRST_PAUSE
         down_since = 0.0
         reminded = 0.0
         while True:
             try:
+                if down_since and batch.adds and batch.dones:  # where there is no room, the ends alone make some
+                    self._store.apply(Batch([], batch.dones))
+                    batch = Batch(batch.adds, [], batch.attempts, batch.priorities)
                 self._store.apply(batch)
             except StoreRejected as error:
                 return self._halve(batch, rejected, error)
@@ -210,10 +219,18 @@ class Committer:
                 if self._stopping.wait(pause):
                     return False
                 pause = min(pause * 2, _LONGEST_PAUSE)
+                if write is not None:
+                    batch = self._revised(write)
             else:
                 if down_since:
                     logger.warning("the store works again after %.1f s", monotonic() - down_since)
                 return True
+
+    def _revised(self, write: Write) -> Batch:
+        answer: SimpleQueue[Batch] = SimpleQueue()
+        if not self._call(lambda: answer.put(self._journal.revise(write))):
+            return write.batch
+        return answer.get()
 
     def _halve(self, batch: Batch, rejected: dict[int, str], error: StoreRejected) -> bool:
         """One row at least can never be stored: finds it, and writes all the others."""
@@ -238,8 +255,11 @@ class Committer:
             self._write(part, rejected) for part in parts if part.adds or part.dones or part.attempts or part.priorities
         )
 
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+    def _call(self, function: Callable[..., None], *arguments: object) -> bool:
+        """Has the loop call a function. Returns whether there is still a loop."""
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             logger.debug("the loop is closed: nobody waits for this batch any more")
+            return False
+        return True
