@@ -334,7 +334,7 @@ class EngineModel(RuleBasedStateMachine):
             assert running
             assert nobody_waits or old.attempts + 1 >= ATTEMPTS
         elif event.kind in ("reject", "expire"):
-            assert old.durable > MEMORY
+            assert old.durable >= MEMORY
             assert not running
             assert not old.clients
             assert handle not in self.acknowledged, "the store's trouble took an acknowledged job"
