@@ -126,8 +126,8 @@ class BaseWorker(ABC):
         Args:
             function: its name.
             call: is given the `Job` (by an `AsyncWorker` the `AsyncJob`) and returns bytes, text or None.
-            timeout: seconds that a job may take; the server gives it to another worker then. gearmand rounds what
-                is below one second up to one.
+            timeout: seconds that a job may take; the server gives it to another worker then. Servers round what is
+                below one second up to one.
             aggregate: for jobs that name a reducer: what the function sends with `Job.send_data` becomes jobs of
                 the reducer, this makes one result of the list of theirs, and that is the job's. The reducer needs
                 another worker, or a free place in this one.
