@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from geartrain import __version__
 from geartrain.errors import GeartrainError
 from geartrain.server.arguments import Given, take
-from geartrain.server.options import BY_LONG, NEEDS_NO_VALUE, OPTIONS, Option
+from geartrain.server.foreign import foreign_options, option_named
+from geartrain.server.options import NEEDS_NO_VALUE, OPTIONS, Option
 from geartrain.server.sources import Settings, gather
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         allow_abbrev=False,
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for option in OPTIONS:
+    for option in (*OPTIONS, *foreign_options().values()):
         if option.action == "help":
             continue
         group = groups.setdefault(option.group, parser.add_argument_group(option.group))
@@ -86,7 +87,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _help(option: Option) -> str:
     # Neither a pid file nor a settings file is taken unasked.
     default = {"pid-file": "", "config-file": "", **DEFAULTS}.get(option.long, option.default)
-    return option.help + (f" Default: {default}." if default else "")
+    text = option.help + (f" Default: {default}." if default else "")
+    return text.replace("%", "%%")  # argparse
 
 
 class _Collect(argparse.Action):
@@ -100,7 +102,8 @@ class _Collect(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         found: dict[str, Given] = getattr(namespace, self.dest) or {}
-        option = BY_LONG[self.option_strings[-1].removeprefix("--")]
+        option = option_named(self.option_strings[-1].removeprefix("--"))
+        assert option is not None
         try:
             take(found, option, values if isinstance(values, str) else "1", "flags")
         except GeartrainError as error:

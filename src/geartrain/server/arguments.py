@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from geartrain.errors import ConfigError
+from geartrain.server.foreign import option_named
 from geartrain.server.options import BY_LONG, BY_SHORT, NEEDS_NO_VALUE, Option
 
 __all__ = ["Given", "Note", "nearest", "parse_arguments", "take"]
@@ -55,7 +56,7 @@ def parse_arguments(
             _stray(words, origin, notes)
         elif word.startswith("--"):
             long, equals, text = word[2:].partition("=")
-            option = BY_LONG.get(long)
+            option = option_named(long)
             if option is None:
                 raise ConfigError(f"unrecognised option '{word}'{nearest(long, '--')}")
             take(found, option, _long_value(option, equals, text, words), origin)

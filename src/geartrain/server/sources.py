@@ -7,7 +7,7 @@ Knows nothing about what a setting does.
 import logging
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,8 @@ from typing import Any, Final
 from geartrain.errors import ConfigError
 from geartrain.server.arguments import Given, Note, nearest, parse_arguments, take
 from geartrain.server.config import LEVELS, Config, attempts
-from geartrain.server.options import BY_LONG, CONVERTERS, OPTIONS
+from geartrain.server.foreign import foreign_options, option_named
+from geartrain.server.options import BY_LONG, CONVERTERS, OPTIONS, Option
 
 __all__ = ["BARE_SWITCH", "DEFAULT_FILE", "Settings", "gather"]
 
@@ -96,7 +97,7 @@ _SERVICE_ADDRESS: Final = re.compile(r"[a-z]+://")
 def _read_environment(environ: Mapping[str, str], notes: list[Note]) -> dict[str, Given]:
     bare = environ.get(BARE_SWITCH, "") not in ("", "0")
     found: dict[str, Given] = {}
-    for option in OPTIONS:
+    for option in (*OPTIONS, *_foreign(environ)):
         names = (*option.variables, *((option.bare_variable,) if bare and option.bare_variable else ()))
         for name in names:
             text = environ.get(name, "")
@@ -112,6 +113,13 @@ def _read_environment(environ: Mapping[str, str], notes: list[Note]) -> dict[str
             found[option.key] = Given(option, (text,), f"${name}")
             break
     return found
+
+
+def _foreign(environ: Mapping[str, str]) -> Iterable[Option]:
+    """Other packages' options, where the environment has a name that could be one of theirs."""
+    ours = {name for option in OPTIONS for name in option.variables}
+    unknown = any(name.startswith("GEARMAND_") and name not in ours for name in environ)
+    return foreign_options().values() if unknown else ()
 
 
 # Files -----------------------------------------------------------------------------------------------------
@@ -149,7 +157,7 @@ def _read_toml(path: str, text: str) -> dict[str, Given]:
         raise ConfigError(f"{path} is neither TOML nor a list of arguments as gearmand has it: {error}") from error
     found: dict[str, Given] = {}
     for name, value in table.items():
-        option = BY_LONG.get(name.replace("_", "-"))
+        option = option_named(name.replace("_", "-"))
         if option is None:
             raise ConfigError(f"{path}: there is no setting {name!r}{nearest(name)}")
         for text in _texts(path, name, value):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Final
 
+from geartrain.server.foreign import foreign_options
 from geartrain.server.options import NEEDS_NO_VALUE, OPTIONS, Option
 from geartrain.server.sources import Settings
 
@@ -17,8 +18,8 @@ _COLUMN: Final = 38
 _WIDTH: Final = 100
 
 
-def _grouped() -> Iterator[tuple[str, Iterable[Option]]]:
-    return groupby(OPTIONS, key=lambda option: option.group)
+def _grouped(*more: Option) -> Iterator[tuple[str, Iterable[Option]]]:
+    return groupby((*OPTIONS, *more), key=lambda option: option.group)
 
 
 def _usage(option: Option) -> str:
@@ -38,7 +39,7 @@ def help_text(program: str) -> str:
         "",
         "Settings come from these options, then from the environment (GEARMAND_PORT and so on), then from a file.",
     ]
-    for group, options in _grouped():
+    for group, options in _grouped(*foreign_options().values()):
         lines += ["", f"{group}:"]
         for option in options:
             usage = "  " + _usage(option)
@@ -61,7 +62,7 @@ def toml_template(settings: Settings) -> str:
         "# Use it with: gearmand --config-file THIS.toml, or geartrain serve --config-file THIS.toml",
         "# Options and environment variables go before this file.",
     ]
-    for group, options in _grouped():
+    for group, options in _grouped(*foreign_options().values()):
         shown = [option for option in options if not option.action and option.field != "config_file"]
         if shown:
             lines += ["", f"# {group}"]
