@@ -133,7 +133,7 @@ class Connection:
     def _check_fault(self) -> None:
         fault = self._parser.fault
         if fault is not None and not self.peer.closing:
-            logger.warning("%s: %s; the connection is closed", self.peer.address.decode(), fault.text)
+            self._hub.complain(self.peer.address.decode(), f"{fault.text}; the connection is closed")
             refuse_stream(self._hub.engine, self.peer, fault)
 
     def _serve(self, items: "list[Item]", done: int) -> bool:
@@ -414,7 +414,7 @@ class TlsConnection(Connection):
             self._hub.reactor.watch(self.fd, self, False, True)
             return False
         except OSError as error:
-            logger.warning("%s: no TLS handshake: %s", self.peer.address.decode(), error)
+            self._hub.complain(self.peer.address.decode(), f"no TLS handshake: {error}")
             self._close()
             return False
         self._shaken = True

@@ -26,6 +26,8 @@ logger = logging.getLogger("geartrain.server")
 _ACCEPTS_PER_EVENT: Final = 64
 _PAUSE: Final = 1.0
 """Seconds without accepting after the process ran out of descriptors."""
+_COMPLAIN_EVERY: Final = 10.0
+_MOST_ADDRESSES: Final = 1000
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -51,6 +53,18 @@ class Hub:
         self._first_packet_timeout = config.first_packet_timeout
         self._unproven: dict[Connection, float] = {}
         self.on_empty: Callable[[], None] | None = None
+        self._complained: dict[str, float] = {}
+
+    def complain(self, address: str, text: str) -> None:
+        """Logs what a peer does wrong, once in a while for each address: some try again a hundred times a second."""
+        now = monotonic()
+        if now - self._complained.get(address, -_COMPLAIN_EVERY) < _COMPLAIN_EVERY:
+            logger.debug("%s: %s", address, text)
+            return
+        if len(self._complained) >= _MOST_ADDRESSES:
+            self._complained.clear()
+        self._complained[address] = now
+        logger.warning("%s: %s (said once in %g s for an address)", address, text, _COMPLAIN_EVERY)
 
     def add(self, sock: socket.socket, address: str, trusted: bool) -> None:
         """Takes a connection that was accepted."""
