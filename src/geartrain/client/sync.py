@@ -212,9 +212,12 @@ class Client(BaseClient[Task]):
         left = list(tasks)
         while left:
             self._wait(_Any(left), timeout, None)
-            for task in [task for task in left if task.done]:
-                left.remove(task)
-                yield task
+            over: list[Task] = []
+            rest: list[Task] = []
+            for task in left:  # looked at once: another thread may bring its end at any moment
+                (over if task.done else rest).append(task)
+            left = rest
+            yield from over
 
     # Questions.
 
