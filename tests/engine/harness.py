@@ -9,6 +9,7 @@ from geartrain.engine.options import About, EngineOptions
 from geartrain.protocol.commands import Command
 from geartrain.protocol.packets import REQUEST_MAGIC, RESPONSE_MAGIC, request, split
 from geartrain.protocol.parser import Parser
+from tests.engine.invariants import check
 
 if TYPE_CHECKING:
     from geartrain.engine.peer import Peer
@@ -101,30 +102,4 @@ class World:
 
     def check(self) -> None:
         """The indices agree with each other."""
-        engine = self.engine
-        for function in engine.functions.values():
-            jobs = [job for job in engine.jobs.values() if job.function is function]
-            assert function.total == len(jobs)
-            assert function.running == sum(job.state == 2 for job in jobs)
-            for priority in (0, 1, 2):
-                waiting = [job for job in jobs if job.state == 1 and job.priority == priority]
-                assert function.waiting[priority] == len(waiting)
-                for pool in function.pools:
-                    assert (function in pool.ready[priority]) == bool(waiting)
-            assert function.workers == sum(function in (peer.functions or {}) for peer in engine.peers)
-        assert engine.running == sum(job.state == 2 for job in engine.jobs.values())
-        for job in engine.jobs.values():
-            for client in job.clients or []:
-                assert job in (client.waits or set())
-                assert client in engine.peers
-            if job.state == 2:
-                assert job.worker is not None
-                assert (job.worker.running or {})[job.handle] is job
-            if job.unique and job.unique != b"-":
-                assert engine.uniques.find(job.function, job.unique, job.workload) is job
-        for pool in engine.roster.pools.values():
-            assert pool.members == sum(peer.pool is pool for peer in engine.peers)
-            if pool.sleepers and pool.has_work():
-                assert engine.draining
-            for peer in pool.sleepers:
-                assert peer.sleeping
+        check(self.engine)

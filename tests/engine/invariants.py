@@ -17,7 +17,7 @@ def ignored(job: Job) -> bool:
 
 
 def check(engine: Engine) -> None:
-    """Call it after `Engine.settle`.
+    """Call it after `Wakeups.settle`.
 
     Raises:
         AssertionError: two indices do not agree.
