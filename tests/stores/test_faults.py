@@ -284,9 +284,17 @@ def test_redis_stops_on_a_full_disk_and_comes_back(tmp_path: Path, small_disk: C
             with pytest.raises(StoreUnavailable):
                 fill()
             filler.unlink()
-            if not service.running:  # it ends itself rather than to break its promise
-                service.start()
-            eventually(add, store, job(1000, b"more"))
+
+            def taken() -> bool:
+                if not service.running:  # it ends itself rather than to break its promise
+                    service.start()
+                try:
+                    add(store, job(1000, b"more"))
+                except StoreUnavailable:
+                    return False
+                return True
+
+            wait_until(taken, "there is room again", 30)
             assert {found.number for found in store.load()} >= {1000, *(one.number for one in stored)}
 
 

@@ -282,9 +282,8 @@ def test_the_three_layouts_of_redis(make_queue: MakeQueue, caplog: pytest.LogCap
         found = list(store.load())
         assert {(one.function, one.unique, one.workload, one.priority) for one in found} == expected
         assert "is no job" in caplog.text
-        store.apply(Batch(attempts={found[0].key: 2}, priorities={found[1].key: 0}))
-        done(store, *found[2:])
-        assert len(list(store.load())) == 2
+        store.apply(Batch(attempts={one.key: 2 for one in found}, priorities={one.key: 0 for one in found}))
+        assert list(store.load()) == [one._replace(attempts=2, priority=0) for one in found]
         done(store, *found)
     with redis_of(queue) as db:
         assert db.keys(f"{prefix}*") == [f"{prefix}-list-u".encode()]

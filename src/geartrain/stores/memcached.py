@@ -1,15 +1,7 @@
 """The queue in memcached, in gearmand's keys and values.
 
-Owns the layout. memcached keeps it in memory only: it outlives our server, not memcached's. Beside gearmand's key
-
-    gear_<function>-<unique>         the workload; the flags are the priority
-
-stands a card of ours for each job, with all that the key and value cannot say:
-
-    geartrain:gear_<number>          the card (JSON); it is written last and removed first: what has none is no job
-    geartrain:gear_<number>.<part>   the workload of a job that gearmand must or can not see: one with a time, with a
-                                     key that memcached does not take, or larger than one value may be
-    geartrain:gear_:<name>           the next number, handle prefixes, the queue's identity (on each server)
+Owns the connections and the order of writing. memcached keeps the queue in memory only: it outlives our server, not
+memcached's. Where what stands is in memcached_layout.py.
 """
 
 import json
@@ -23,7 +15,8 @@ from geartrain.errors import ConfigError, StoreEmptied, StoreError, StoreUnavail
 from geartrain.stores import surrogate
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
-from geartrain.stores.keys import KeyNames, functions_option
+from geartrain.stores.keys import functions_option
+from geartrain.stores.memcached_layout import MemcachedLayout, dump, is_key, raw, text
 from geartrain.stores.memcached_wire import Item, MemcachedError, Wire, one_at_a_time
 
 __all__ = ["MemcachedStore"]
@@ -31,7 +24,6 @@ __all__ = ["MemcachedStore"]
 log = logging.getLogger("geartrain.store")
 
 NUMBER_STEP: Final = 100_000
-_MOST_KEY: Final = 250
 _AT_ONCE: Final = 20
 """Workloads that are fetched at once; each may have a megabyte."""
 
@@ -53,12 +45,9 @@ class MemcachedStore:
     ) -> None:
         self._servers = list(servers)
         self._prefix = prefix
-        self._names = KeyNames(prefix, functions)
-        self._base = b"geartrain:" + prefix
+        self._layout = MemcachedLayout(prefix, functions, Prefixes({0: handle_prefix}))
         self._handle_prefix = handle_prefix
-        self._prefixes = Prefixes({0: handle_prefix})
         self._wires: list[Wire] = []
-        self._most_value = 0
         self._queue_id = b""
         self._next = 1
         self._mark = 0
@@ -68,7 +57,7 @@ class MemcachedStore:
         """See `Store.from_options`."""
         servers = _servers(options.get("libmemcached-servers") or "localhost:11211")
         prefix = options.get("libmemcached-prefix", "gear_").encode()
-        if not prefix or len(prefix) > 100 or not _is_key(prefix):
+        if not prefix or len(prefix) > 100 or not is_key(prefix):
             raise ConfigError("--libmemcached-prefix takes 1 to 100 characters without spaces.")
         return cls(servers, prefix, handle_prefix, functions_option(options, "libmemcached-functions"))
 
@@ -105,23 +94,23 @@ class MemcachedStore:
                 raise StoreError(f"{self}: version {version} cannot name all its keys. Version 1.6.9 or later can.")
         settings = [wire.stats(b"settings") for wire in self._wires]
         # The item's own header and key count against the limit.
-        self._most_value = min(int(one.get(b"item_size_max", b"1048576")) for one in settings) - 1024
+        self._layout.most_value = min(int(one.get(b"item_size_max", b"1048576")) for one in settings) - 1024
         if any(one.get(b"evictions") == b"on" for one in settings) and not self._queue_id:
             log.warning("%s may throw jobs away when its memory is full. Start memcached with -M", self)
         again, emptied = bool(self._queue_id), self._identify()
-        values = self._get([self._base + b":next", self._base + b":prefixes"])
-        marked = values.get(self._base + b":next")
+        values = self._get([self._layout.next, self._layout.ranges])
+        marked = values.get(self._layout.next)
         next_number = max(self._next, int(marked.value) if marked else 1)
         if not again:
             next_number = self._take_over(next_number)
-        found = values.get(self._base + b":prefixes")
-        ranges = {int(first): _raw(prefix) for first, prefix in json.loads(found.value).items()} if found else {}
+        found = values.get(self._layout.ranges)
+        ranges = {int(first): raw(prefix) for first, prefix in json.loads(found.value).items()} if found else {}
         if not ranges or ranges[max(ranges)] != self._handle_prefix:
             ranges[next_number if ranges else 0] = self._handle_prefix
-            text = json.dumps({str(first): _text(prefix) for first, prefix in ranges.items()}).encode()
-            self._set([Item(self._base + b":prefixes", text)])
-        self._prefixes = Prefixes(ranges)
-        self._set([Item(self._base + b":next", b"%d" % next_number)])
+            encoded = json.dumps({str(first): text(prefix) for first, prefix in ranges.items()}).encode()
+            self._set([Item(self._layout.ranges, encoded)])
+        self._layout.prefixes = Prefixes(ranges)
+        self._set([Item(self._layout.next, b"%d" % next_number)])
         self._next = self._mark = next_number
         if emptied:
             raise StoreEmptied(f"{self} has come back empty.")
@@ -136,13 +125,13 @@ class MemcachedStore:
                 "server to begin with this one."
             )
         for wire in self._wires:
-            wire.set_many([Item(self._base + b":id", known)])
+            wire.set_many([Item(self._layout.id, known)])
         emptied = bool(self._queue_id) and b"" in found
         self._queue_id = known
         return emptied
 
     def _identities(self) -> list[bytes]:
-        key = self._base + b":id"
+        key = self._layout.id
         return [wire.get_many([key]).get(key, Item(key, b"")).value for wire in self._wires]
 
     def _take_over(self, next_number: int) -> int:
@@ -157,26 +146,26 @@ class MemcachedStore:
             for number, card in self._cards(portion).items():
                 key = card.get("key")
                 if key is None:
-                    used.update(self._parts(number, card["parts"]))
-                elif _raw(key) in theirs:
-                    theirs.discard(_raw(key))
-                    taken.add(_raw(key))
+                    used.update(self._layout.parts(number, card["parts"]))
+                elif raw(key) in theirs:
+                    theirs.discard(raw(key))
+                    taken.add(raw(key))
                 else:
-                    gone[b"%b%d" % (self._base, number)] = _raw(key)
+                    gone[self._layout.card_key(number)] = raw(key)
         self._delete(list(parts - used))
         there = self._get(gone.values())
         self._delete([card for card, key in gone.items() if key not in there or key in taken])
         cards = []
         for key in sorted(theirs):
-            split = self._names.split(key)
+            split = self._layout.names.split(key)
             if split is None:
                 log.warning("%s: the key %r is no job: left where it is", self, key)
                 continue
             function, unique = split
             if parsed := surrogate.parse(unique):
                 unique = {surrogate.EMPTY: b"", surrogate.DASH: b"-"}.get(parsed[0], unique)
-            card = {"function": _text(function), "unique": _text(unique), "key": _text(key)}
-            cards.append(Item(b"%b%d" % (self._base, next_number), _dump(card)))
+            card = {"function": text(function), "unique": text(unique), "key": text(key)}
+            cards.append(Item(self._layout.card_key(next_number), dump(card)))
             next_number += 1
         if cards:
             log.info("%s: %d jobs of gearmand taken over", self, len(cards))
@@ -190,8 +179,8 @@ class MemcachedStore:
         theirs: set[bytes] = set()
         for wire in self._wires:
             for key in wire.all_keys():
-                if key.startswith(self._base):
-                    name = key[len(self._base) :]
+                if key.startswith(self._layout.base):
+                    name = key[len(self._layout.base) :]
                     if name.isdigit():
                         numbers.append(int(name))
                     elif all_of_them and name[:1].isdigit():
@@ -205,7 +194,7 @@ class MemcachedStore:
     def load(self) -> Iterator[StoredJob]:
         """See `Store.load`. Of all jobs only the numbers are in memory."""
         reader = MemcachedStore(self._servers, self._prefix, self._handle_prefix)
-        reader._prefixes = self._prefixes
+        reader._layout = self._layout
         try:
             try:
                 for host, port in self._servers:
@@ -222,31 +211,20 @@ class MemcachedStore:
     def _jobs(self, numbers: Sequence[int]) -> Iterator[StoredJob]:
         cards = self._cards(numbers)
         for some in _portions(sorted(cards), _AT_ONCE):
-            values = self._get([_raw(cards[number]["key"]) for number in some if "key" in cards[number]])
+            values = self._get([raw(cards[number]["key"]) for number in some if "key" in cards[number]])
             for number in some:
                 card = cards[number]
                 if "key" in card:
-                    item = values.get(_raw(card["key"]))
+                    item = values.get(raw(card["key"]))
                     if item is not None:  # gearmand, or a batch at this moment, has removed it
-                        yield self._job(number, card, item.value, item.flags)
+                        yield self._layout.job(number, card, item.value, item.flags)
                     continue
-                names = self._parts(number, card["parts"])
+                names = self._layout.parts(number, card["parts"])
                 found = self._get(names)
                 if len(found) == len(names):
-                    yield self._job(number, card, b"".join(found[name].value for name in names), card["priority"])
-
-    def _job(self, number: int, card: Mapping[str, Any], workload: bytes, priority: int) -> StoredJob:
-        return StoredJob(
-            number,
-            _raw(card["handle"]) if "handle" in card else self._prefixes.handle(number),
-            _raw(card["function"]),
-            _raw(card["unique"]),
-            workload,
-            priority if 0 <= priority <= 2 else 1,
-            card.get("when", 0),
-            _raw(card.get("reducer", "")),
-            card.get("attempts", 0),
-        )
+                    yield self._layout.job(
+                        number, card, b"".join(found[name].value for name in names), card["priority"]
+                    )
 
     # -- writing
 
@@ -271,7 +249,7 @@ class MemcachedStore:
         next_number = max((job.number for job in batch.adds), default=0) + 1
         if next_number > self._mark:
             mark = next_number + NUMBER_STEP
-            self._set([Item(self._base + b":next", b"%d" % mark)])
+            self._set([Item(self._layout.next, b"%d" % mark)])
             self._mark = mark
         if batch.dones:
             self._finish([key.number for key in batch.dones])
@@ -289,8 +267,8 @@ class MemcachedStore:
         jobs: list[bytes] = []
         cards: list[bytes] = []
         for number, card in self._cards(numbers).items():  # what has no card was replaced, or is gone already
-            jobs += [_raw(card["key"])] if "key" in card else self._parts(number, card["parts"])
-            cards.append(b"%b%d" % (self._base, number))
+            jobs += [raw(card["key"])] if "key" in card else self._layout.parts(number, card["parts"])
+            cards.append(self._layout.card_key(number))
         self._delete(jobs)  # first: a card without a job is nothing, a job without a card would run again
         self._delete(cards)
 
@@ -299,23 +277,10 @@ class MemcachedStore:
         cards: list[Item] = []
         stale: list[bytes] = []
         for job in adds:
-            key, _ = self._names.join(job.function, job.unique, job.number)
-            card: dict[str, Any] = {"function": _text(job.function), "unique": _text(job.unique)}
-            if job.when or b"-" in job.function or not _is_key(key) or len(job.workload) > self._most_value - len(key):
-                size = self._most_value - 100
-                names = self._parts(job.number, max(-(-len(job.workload) // size), 1))
-                jobs += [Item(name, job.workload[at * size : (at + 1) * size]) for at, name in enumerate(names)]
-                card |= {"parts": len(names), "priority": job.priority}
-                stale += [key] if _is_key(key) else []
-            else:
-                jobs.append(Item(key, job.workload, job.priority))
-                card["key"] = _text(key)
-            for name, value in (("when", job.when), ("attempts", job.attempts), ("reducer", _text(job.reducer))):
-                if value:
-                    card[name] = value
-            if job.handle != self._prefixes.handle(job.number):
-                card["handle"] = _text(job.handle)
-            cards.append(Item(b"%b%d" % (self._base, job.number), _dump(card)))
+            card, items, gone = self._layout.entry(job)
+            cards.append(card)
+            jobs += items
+            stale += gone
         self._delete(stale)
         self._set(jobs)
         self._set(cards)
@@ -326,17 +291,17 @@ class MemcachedStore:
         for number, card in cards.items():
             new = dict(changes[number])
             if "key" in card and "priority" in new:
-                key = _raw(card["key"])
+                key = raw(card["key"])
                 items += [found._replace(flags=new["priority"]) for found in self._get([key]).values()]
                 del new["priority"]
-            items.append(Item(b"%b%d" % (self._base, number), _dump(card | new)))
+            items.append(Item(self._layout.card_key(number), dump(card | new)))
         self._set(items)
 
     def close(self) -> None:
         """See `Store.close`."""
         if self._wires:
             try:
-                self._set([Item(self._base + b":next", b"%d" % self._next)])
+                self._set([Item(self._layout.next, b"%d" % self._next)])
             except (OSError, MemcachedError) as exc:
                 log.warning("%s", self._translate(exc))  # the mark is ahead of every number that was given
         self._drop()
@@ -372,11 +337,8 @@ class MemcachedStore:
 
     def _cards(self, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Cards by number, of those that have one."""
-        found = self._get(b"%b%d" % (self._base, number) for number in numbers)
-        return {int(key[len(self._base) :]): json.loads(item.value) for key, item in found.items()}
-
-    def _parts(self, number: int, parts: int) -> list[bytes]:
-        return [b"%b%d.%d" % (self._base, number, part) for part in range(parts)]
+        found = self._get(self._layout.card_key(number) for number in numbers)
+        return {int(key[len(self._layout.base) :]): json.loads(item.value) for key, item in found.items()}
 
     def _drop(self) -> None:
         for wire in self._wires:
@@ -403,23 +365,5 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def _is_key(key: bytes) -> bool:
-    """Whether memcached takes this as a key."""
-    return len(key) <= _MOST_KEY and not any(byte <= 32 or byte == 127 for byte in key)
-
-
 def _portions(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _text(value: bytes) -> str:
-    """Any bytes as text for JSON."""
-    return value.decode("latin-1")
-
-
-def _raw(text: str) -> bytes:
-    return text.encode("latin-1")
-
-
-def _dump(card: Mapping[str, Any]) -> bytes:
-    return json.dumps(card, separators=(",", ":")).encode()

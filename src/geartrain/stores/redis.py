@@ -1,12 +1,6 @@
 """The durable queue in Redis (or Valkey), in gearmand's keys and hashes.
 
-Owns the layout and the scripts. What gearmand has written is read in its three forms; what we write is the hash of
-gearmand 2.0 with fields of ours, which gearmand does not look at:
-
-    _gear_-<function>-<unique>             HASH data priority function unique [handle when reducer attempts]
-    geartrain:_gear_:later:<number>        the same, for a job with a time: gearmand would run it at once
-    geartrain:_gear_:jobs                  ZSET of all keys by number: the order, and what a handle stands for
-    geartrain:_gear_:{next,id,prefixes}    the next number; the queue's identity; handle prefixes by first number
+Owns the connection, the lock and the scripts. Where what stands is in redis_layout.py.
 """
 
 import hashlib
@@ -16,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from geartrain.errors import ConfigError, StoreEmptied, StoreError, StoreLocked, StoreRejected, StoreUnavailable
-from geartrain.stores import surrogate
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
-from geartrain.stores.keys import KeyNames, functions_option
+from geartrain.stores.keys import functions_option
 from geartrain.stores.options import number, secret
+from geartrain.stores.redis_layout import RedisLayout
 
 __all__ = ["RedisStore"]
 
@@ -34,6 +28,7 @@ _MOST_BYTES: Final = 512 << 20
 _LOAD_BYTES: Final = 4 << 20
 
 # All scripts find a job by its number: a job that replaced it under the same key has another one.
+# gearmand up to 1.1.15 wrote strings, which have no fields to change: they become hashes then.
 _DONE: Final = b"""
 for i = 2, #KEYS do
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], KEYS[i], KEYS[i])) do
@@ -44,7 +39,13 @@ end"""
 _CHANGE: Final = b"""
 for i = 1, #ARGV, 3 do
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[i], ARGV[i])) do
-    if redis.call('EXISTS', key) == 1 then redis.call('HSET', key, ARGV[i + 1], ARGV[i + 2]) end
+    local kind = redis.call('TYPE', key).ok
+    if kind == 'string' then
+      local data = redis.call('GET', key)
+      redis.call('DEL', key)
+      redis.call('HSET', key, 'data', data)
+    end
+    if kind ~= 'none' then redis.call('HSET', key, ARGV[i + 1], ARGV[i + 2]) end
   end
 end"""
 _FORGET: Final = b"""
@@ -79,14 +80,8 @@ class RedisStore:
         self._where = where
         self._connection_class = redis.UnixDomainSocketConnection if "path" in where else redis.Connection
         self._prefix = prefix
-        self._keys = KeyNames(prefix + b"-", functions)
-        base = b"geartrain:%b:" % prefix
-        self._base = base
-        self._index, self._next_key, self._id_key, self._ranges_key = (
-            base + b"jobs", base + b"next", base + b"id", base + b"prefixes",
-        )  # fmt: skip
+        self._layout = RedisLayout(prefix, functions, Prefixes({0: handle_prefix}))
         self._handle_prefix = handle_prefix
-        self._prefixes = Prefixes({0: handle_prefix})
         self._db: Any = None  # the driver's own types say str where bytes come
         self._queue_id = b""
         self._next = 1
@@ -169,7 +164,7 @@ class RedisStore:
                 "%s keeps no log of its writes: jobs that it has acknowledged are lost when it stops in disorder. "
                 "Set appendonly yes and appendfsync always in redis.conf", self,
             )  # fmt: skip
-        found: bytes = db.get(self._id_key) or b""
+        found: bytes = db.get(self._layout.id) or b""
         if found != self._queue_id and self._queue_id and found:
             raise StoreUnavailable(
                 f"{self}: this is not the queue that the server started with. Bring that one back, or restart the "
@@ -179,16 +174,16 @@ class RedisStore:
         if not found:
             found = self._queue_id or uuid.uuid4().bytes
         self._queue_id = found
-        next_number = max(int(db.get(self._next_key) or 1), self._last_number(db) + 1, self._next)
+        next_number = max(int(db.get(self._layout.next) or 1), self._last_number(db) + 1, self._next)
         if not again:
             next_number = self._take_over(db, next_number)
-        ranges = {int(first): prefix for first, prefix in db.hgetall(self._ranges_key).items()}
+        ranges = {int(first): prefix for first, prefix in db.hgetall(self._layout.ranges).items()}
         if not ranges or ranges[max(ranges)] != self._handle_prefix:
             first = next_number if ranges else 0
-            db.hset(self._ranges_key, str(first), self._handle_prefix)
+            db.hset(self._layout.ranges, str(first), self._handle_prefix)
             ranges[first] = self._handle_prefix
-        db.mset({self._id_key: found, self._next_key: next_number})
-        self._prefixes = Prefixes(ranges)
+        db.mset({self._layout.id: found, self._layout.next: next_number})
+        self._layout.prefixes = Prefixes(ranges)
         self._next = self._mark = next_number
         if emptied:
             raise StoreEmptied(f"{self} has come back empty.")
@@ -209,25 +204,27 @@ class RedisStore:
             )
 
     def _last_number(self, db: Any) -> int:
-        last: Any = db.zrange(self._index, -1, -1, withscores=True)
+        last: Any = db.zrange(self._layout.index, -1, -1, withscores=True)
         return int(last[0][1]) if last else 0
 
     def _take_over(self, db: Any, next_number: int) -> int:
         """Gives a number to every key of gearmand's that has none. Returns the next number."""
         taken = 0
-        pattern = b"".join(b"\\" + bytes([char]) if char in b"*?[]\\^" else bytes([char]) for char in self._keys.prefix)
         cursor = 0
         while True:
-            cursor, keys = db.scan(cursor, match=pattern + b"*", count=2000)
-            known: Any = db.zmscore(self._index, keys) if keys else []
+            cursor, keys = db.scan(cursor, match=self._layout.pattern, count=2000)
+            known: Any = db.zmscore(self._layout.index, keys) if keys else []
             new = [key for key, score in zip(keys, known, strict=True) if score is None]
-            new = [key for key in new if not key.startswith(self._base)]
+            new = [key for key in new if not key.startswith(self._layout.base)]
             if new:
                 moves = db.pipeline(transaction=True)
                 for key in new:
-                    moves.zadd(self._index, {self._regular(moves, key, next_number): next_number})
+                    regular = self._layout.regular(key, next_number)
+                    if regular != key:
+                        moves.rename(key, regular)
+                    moves.zadd(self._layout.index, {regular: next_number})
                     next_number += 1
-                moves.set(self._next_key, next_number)
+                moves.set(self._layout.next, next_number)
                 moves.execute()
                 taken += len(new)
             if not cursor:
@@ -235,15 +232,6 @@ class RedisStore:
         if taken:
             log.info("%s: %d jobs of gearmand taken over", self, taken)
         return next_number
-
-    def _regular(self, moves: Any, key: bytes, number: int) -> bytes:
-        """gearmand has one key for all the jobs of a function without a unique: it is renamed to a job's own."""
-        parts = self._keys.split(key)
-        if parts is None or parts[1] not in (b"", b"-"):
-            return key
-        renamed, _ = self._keys.join(parts[0], parts[1], number)
-        moves.rename(key, renamed)
-        return renamed
 
     # -- reading
 
@@ -262,7 +250,9 @@ class RedisStore:
         after = 0
         portion = 16
         while True:
-            members: Any = db.zrangebyscore(self._index, f"({after}", "+inf", start=0, num=portion, withscores=True)
+            members: Any = db.zrangebyscore(
+                self._layout.index, f"({after}", "+inf", start=0, num=portion, withscores=True
+            )
             if not members:
                 return
             pipe = db.pipeline(transaction=False)
@@ -281,31 +271,15 @@ class RedisStore:
                 if not fields:
                     gone.append(key)
                     continue
-                job = self._job(key, after, fields)
+                job = self._layout.job(key, after, fields)
                 if job is None:
                     log.warning("%s: the key %r cannot be understood: left where it is", self, key)
                     continue
                 size += len(job.workload) + 100
                 yield job
             if gone:  # gearmand has finished them
-                db.eval(_FORGET, 1, self._index, *gone)
+                db.eval(_FORGET, 1, self._layout.index, *gone)
             portion = min(max(portion * _LOAD_BYTES // max(size, 1), 1), portion * 4, 2000)
-
-    def _job(self, key: bytes, number: int, fields: Mapping[bytes, bytes]) -> StoredJob | None:
-        function, unique = fields.get(b"function"), fields.get(b"true_unique", fields.get(b"unique"))
-        if not function or unique is None:
-            parts = self._keys.split(key)
-            if parts is None:
-                return None
-            function, unique = parts
-        if (parsed := surrogate.parse(unique)) and b"true_unique" not in fields:
-            unique = {surrogate.EMPTY: b"", surrogate.DASH: b"-"}.get(parsed[0], unique)
-        priority = _int(fields.get(b"priority"), 1)
-        return StoredJob(
-            number, fields.get(b"handle") or self._prefixes.handle(number), function, unique,
-            fields.get(b"data", b""), priority if 0 <= priority <= 2 else 1, _int(fields.get(b"when"), 0),
-            fields.get(b"reducer", b""), _int(fields.get(b"attempts"), 0),
-        )  # fmt: skip
 
     # -- writing
 
@@ -318,7 +292,7 @@ class RedisStore:
             if self._db is None:
                 self._open()
                 log.warning("%s: connected again", self)
-            elif batch.empty and self._db.get(self._id_key) != self._queue_id:
+            elif batch.empty and self._db.get(self._layout.id) != self._queue_id:
                 self._drop()
                 self._open()
             self._write(batch)
@@ -336,7 +310,7 @@ class RedisStore:
         gone = [key.number for key in batch.dones]
         for start in range(0, len(gone), _SCRIPT_ITEMS):
             portion = gone[start : start + _SCRIPT_ITEMS]
-            pipe.eval(_DONE, len(portion) + 1, self._index, *portion)
+            pipe.eval(_DONE, len(portion) + 1, self._layout.index, *portion)
         if batch.adds:
             self._add(pipe, batch.adds)
         changes: list[Any] = []
@@ -345,12 +319,12 @@ class RedisStore:
         for key, value in batch.priorities.items():
             changes += (key.number, b"priority", value)
         for start in range(0, len(changes), 3 * _SCRIPT_ITEMS):
-            pipe.eval(_CHANGE, 1, self._index, *changes[start : start + 3 * _SCRIPT_ITEMS])
+            pipe.eval(_CHANGE, 1, self._layout.index, *changes[start : start + 3 * _SCRIPT_ITEMS])
         mark = self._mark
         next_number = max((job.number for job in batch.adds), default=0) + 1
         if next_number > mark:
             mark = next_number + NUMBER_STEP
-            pipe.set(self._next_key, mark)
+            pipe.set(self._layout.next, mark)
         if len(pipe):
             pipe.execute()
         self._mark = mark
@@ -361,43 +335,24 @@ class RedisStore:
         members: dict[bytes, int] = {}
         writes: dict[bytes, dict[bytes, Any]] = {}
         for job in adds:
-            visible, readable = self._keys.join(job.function, job.unique, job.number)
-            later = b"%blater:%d" % (self._base, job.number)
-            key, other = (later, visible) if job.when else (visible, later)
-            stale += (visible, later)
-            fields: dict[bytes, Any] = {
-                b"data": job.workload,
-                b"priority": job.priority,
-                b"function": job.function,
-                # What gearmand reads is what its key has.
-                b"unique": visible[len(self._keys.prefix) + len(job.function) + 1 :],
-            }
-            if not readable:
-                fields[b"true_unique"] = job.unique
-            if job.when:
-                fields[b"when"] = job.when
-            if job.reducer:
-                fields[b"reducer"] = job.reducer
-            if job.attempts:
-                fields[b"attempts"] = job.attempts
-            if job.handle != self._prefixes.handle(job.number):
-                fields[b"handle"] = job.handle
+            key, other, fields = self._layout.entry(job)
+            stale += (key, other)
             writes.pop(other, None)
             members.pop(other, None)
             writes[key] = fields
             members[key] = job.number
         # What stood there before goes with all its fields, and with its number.
         pipe.delete(*stale)
-        pipe.zrem(self._index, *stale)
+        pipe.zrem(self._layout.index, *stale)
         for key, fields in writes.items():
             pipe.hset(key, mapping=fields)
-        pipe.zadd(self._index, members)
+        pipe.zadd(self._layout.index, members)
 
     def close(self) -> None:
         """See `Store.close`."""
         if self._db is not None:
             try:
-                self._db.set(self._next_key, self._next)
+                self._db.set(self._layout.next, self._next)
             except (self._driver.RedisError, OSError) as exc:
                 log.warning("%s", self._translate(exc))  # the mark is ahead of every number that was given
         self._drop()
@@ -412,10 +367,3 @@ class RedisStore:
         if isinstance(exc, self._driver.exceptions.OutOfMemoryError) or text.startswith("OOM"):
             text = "it is out of memory (maxmemory). Give it more, or let workers empty the queue"
         return StoreUnavailable(f"{self}: {text}.")
-
-
-def _int(value: bytes | None, default: int) -> int:
-    try:
-        return int(value or b"")
-    except ValueError:
-        return default

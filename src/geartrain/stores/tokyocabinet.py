@@ -1,14 +1,6 @@
 """The durable queue in a Tokyo Cabinet hash file, in gearmand's records.
 
-Owns the layout. gearmand's file holds its own records and nothing else (it takes every record for a job):
-
-    <function>-<unique>    ->  function NUL unique NUL, one character for the priority, time in decimal NUL, workload
-
-What gearmand has no place for is in a file of ours beside it, ``<file>.geartrain``:
-
-    n<number, 8 bytes>     ->  the key in gearmand's file [NUL and what else the job has, as JSON]
-    k<key>                 ->  the number
-    next, id, prefixes     ->  the next number; handle prefixes by first number
+Owns the two files, their lock and the order of writing. Where what stands is in tokyocabinet_layout.py.
 """
 
 import json
@@ -16,15 +8,15 @@ import logging
 import os
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from geartrain.errors import ConfigError, StoreError, StoreLocked, StoreRejected, StoreUnavailable
-from geartrain.stores import surrogate
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
 from geartrain.stores.keys import KeyNames
 from geartrain.stores.lock import FileLock
 from geartrain.stores.options import flag
+from geartrain.stores.tokyocabinet_layout import card_of, dump, job_of, record_of
 from geartrain.stores.tokyocabinet_library import (
     HEADER,
     LOCKED,
@@ -121,7 +113,7 @@ class TokyoCabinetStore:
         ranges = {int(first): prefix.encode("latin-1") for first, prefix in json.loads(found or b"{}").items()}
         if not ranges or ranges[max(ranges)] != self._handle_prefix:
             ranges[next_number if ranges else 0] = self._handle_prefix
-            ours.put(b"prefixes", _dump({str(first): prefix.decode("latin-1") for first, prefix in ranges.items()}))
+            ours.put(b"prefixes", dump({str(first): prefix.decode("latin-1") for first, prefix in ranges.items()}))
         ours.put(b"next", b"%d" % next_number)
         ours.commit()
         self._prefixes = Prefixes(ranges)
@@ -166,26 +158,10 @@ class TokyoCabinetStore:
         record = theirs.get(key)
         if record is None:
             return None
-        parts = record.split(b"\0", 3)
-        if len(parts) < 4 or not parts[0]:
+        job = job_of(number, text, record, self._prefixes)
+        if job is None:
             log.warning("%s: the record %r is no job: left where it is", self, key)
-            return None
-        function, unique, numbers, workload = parts
-        more: dict[str, Any] = json.loads(text) if text else {}
-        if parsed := surrogate.parse(unique):
-            unique = {surrogate.EMPTY: b"", surrogate.DASH: b"-"}.get(parsed[0], unique)
-        priority = {b"0": 0, b"2": 2}.get(numbers[:1], 1)
-        return StoredJob(
-            number,
-            more["handle"].encode("latin-1") if "handle" in more else self._prefixes.handle(number),
-            function,
-            more["unique"].encode("latin-1") if "unique" in more else unique,
-            workload,
-            priority,
-            int(numbers[1:]) if numbers[1:].isdigit() else 0,
-            more.get("reducer", "").encode("latin-1"),
-            more.get("attempts", 0),
-        )
+        return job
 
     # -- writing
 
@@ -243,7 +219,7 @@ class TokyoCabinetStore:
             if card is not None:
                 key, _, text = card.partition(b"\0")
                 more = json.loads(text) if text else {}
-                ours.put(name, key + b"\0" + _dump(more | {"attempts": value}))
+                ours.put(name, key + b"\0" + dump(more | {"attempts": value}))
         for target, value in batch.priorities.items():
             card = ours.get(b"n" + target.number.to_bytes(8))
             key = (card or b"").partition(b"\0")[0]
@@ -266,19 +242,9 @@ class TokyoCabinetStore:
         old = ours.get(b"k" + key)
         if old is not None and int(old) != job.number:
             ours.delete(b"n" + int(old).to_bytes(8))
-        unique = key[len(job.function) + 1 :]
-        record = b"%b\0%b\0%d%d\0%b" % (job.function, unique, job.priority, job.when, job.workload)
-        theirs.put(key, record)
-        more: dict[str, Any] = {}
-        if not readable:
-            more["unique"] = job.unique.decode("latin-1")
-        if job.reducer:
-            more["reducer"] = job.reducer.decode("latin-1")
-        if job.attempts:
-            more["attempts"] = job.attempts
-        if job.handle != self._prefixes.handle(job.number):
-            more["handle"] = job.handle.decode("latin-1")
-        ours.put(b"n" + job.number.to_bytes(8), key + (b"\0" + _dump(more) if more else b""))
+        theirs.put(key, record_of(job, key))
+        more = card_of(job, readable, self._prefixes)
+        ours.put(b"n" + job.number.to_bytes(8), key + (b"\0" + dump(more) if more else b""))
         ours.put(b"k" + key, b"%d" % job.number)
 
     def close(self) -> None:
@@ -329,7 +295,3 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _dump(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
