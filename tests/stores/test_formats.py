@@ -10,7 +10,7 @@ import pymysql
 import pytest
 import redis
 
-from geartrain.errors import ConfigError, StoreError
+from geartrain.errors import ConfigError, StoreEmptied, StoreError, StoreUnavailable
 from geartrain.stores import find, names
 from geartrain.stores.base import Batch
 from geartrain.stores.memcached import MemcachedStore
@@ -314,10 +314,11 @@ def test_a_redis_that_keeps_no_log_is_told(caplog: pytest.LogCaptureFixture, tmp
             assert "appendonly yes" in caplog.text
             service.kill()
             service.start()
-            with contextlib.suppress(StoreError):
-                add(store, job(2, b"v"))
-            add(store, job(2, b"v"))
-            assert "has lost the queue" in caplog.text
+            with pytest.raises(StoreUnavailable):  # the connection is gone
+                store.apply(Batch())
+            with pytest.raises(StoreEmptied, match="come back empty"):
+                store.apply(Batch())
+            add(store, job(2, b"v"))  # told once
 
 
 # -- memcached
