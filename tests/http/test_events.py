@@ -9,7 +9,7 @@ import pytest
 
 from geartrain.http import events
 from geartrain.http.events import Events
-from geartrain.http.snapshot import snapshot
+from geartrain.http.snapshot import Cache, snapshot
 from geartrain.protocol.commands import Command as C
 from tests.engine.harness import World
 from tests.http.test_snapshot import ServerOf
@@ -117,10 +117,10 @@ def test_one_snapshot_for_all_viewers_and_none_for_nobody(monkeypatch: pytest.Mo
     async def main() -> None:
         taken = 0
 
-        def count(server: Any) -> dict[str, Any]:
+        def count(server: Any, cache: Cache) -> dict[str, Any]:
             nonlocal taken
             taken += 1
-            return snapshot(server)
+            return snapshot(server, cache)
 
         monkeypatch.setattr(events, "snapshot", count)
         feed = Events(ServerOf(World()))

@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 
 from geartrain.engine.stats import BOUNDS, Histogram
-from geartrain.http.snapshot import percentile, snapshot, text
+from geartrain.http.snapshot import Cache, percentile, snapshot, text
 from geartrain.protocol.commands import Command as C
 from geartrain.server.config import Config
 from tests.engine.harness import World
@@ -68,3 +68,49 @@ def test_percentiles_are_as_fine_as_the_buckets() -> None:
 def test_bytes_are_shown_as_text() -> None:
     assert text("Grüße".encode()) == "Grüße"
     assert text(b"\xff") == "\\xff"
+
+
+def test_a_cache_changes_no_value() -> None:
+    """Whatever happens between two looks, one who has looked before sees what one sees who looks for the first time."""
+    world = World()
+    server = ServerOf(world)
+    cache = Cache()
+
+    def agree() -> None:
+        fresh, cached = snapshot(server), snapshot(server, cache)
+        assert cached["totals"] == fresh["totals"]
+        for ours, theirs in zip(cached["functions"], fresh["functions"], strict=True):
+            assert (ours.pop("oldest") is None) == (theirs.pop("oldest") is None)
+            assert ours == theirs
+
+    client, worker = world.peer(), world.worker(b"f", asleep=False)
+    agree()
+    for number in range(5):
+        client.say(C.SUBMIT_JOB_BG, b"f", b"", b"").say(C.SUBMIT_JOB_BG, b"g%d" % number, b"", b"")
+        agree()
+        world.now += 3.0**number
+        worker.say(C.GRAB_JOB)
+        agree()
+        world.now += 2.0**number
+        worker.say(C.WORK_COMPLETE, b"H:test:%d" % (2 * number + 1), b"")
+        agree()
+    (f,) = [row for row in snapshot(server, cache)["functions"] if row["name"] == "f"]
+    assert f["completed"] == 5
+    assert 2.5 < f["ran_p50"] < 5 < f["ran_p99"]  # of 1, 2, 4, 8 and 16 seconds
+
+
+def test_a_cache_forgets_functions_that_are_gone() -> None:
+    """One that is made again under the name has percentiles of its own."""
+    world = World()
+    server = ServerOf(world)
+    cache = Cache()
+    for wait in (100.0, 0.01):
+        function = world.engine.function(b"f")
+        function.stats.waited = Histogram()
+        function.stats.waited.add(wait)
+        (row,) = snapshot(server, cache)["functions"]
+        assert row["waited_p50"] == pytest.approx(wait, rel=1.5)
+        world.engine.drop_function(function)
+    assert len(cache) == 1
+    assert snapshot(server, cache)["functions"] == []
+    assert len(cache) == 0

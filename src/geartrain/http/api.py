@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from geartrain.http.access import COOKIE, Need
 from geartrain.http.routes import ApiError, Asked, Parameter, Route
-from geartrain.http.snapshot import running_job, snapshot, text
+from geartrain.http.snapshot import running_job, text
 
 if TYPE_CHECKING:
     from geartrain.engine.function import Function
@@ -59,11 +59,6 @@ async def about(asked: Asked) -> dict[str, Any]:
         "max_packet": config.max_packet,
         "tls": config.ssl,
     }
-
-
-async def look(asked: Asked) -> dict[str, Any]:
-    """The moment as dashboard and `geartrain top` see it."""
-    return snapshot(asked.server)
 
 
 async def shutdown(asked: Asked) -> dict[str, Any]:
@@ -284,13 +279,6 @@ ROUTES: Final = (
         answer="Shutdown",
         status=202,
         help="Stop the server: at once, or gracefully once the running jobs are done.",
-    ),
-    Route(
-        method="GET",
-        path="/snapshot",
-        handler=look,
-        answer="Snapshot",
-        help="Functions, workers, running jobs and totals at this moment, as the dashboard shows them.",
     ),
     Route(method="GET", path="/health/live", handler=live, answer="Live", help="Whether the server runs."),
     Route(

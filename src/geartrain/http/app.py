@@ -20,6 +20,7 @@ from geartrain.http.metrics import Metrics
 from geartrain.http.openapi import document
 from geartrain.http.routes import Answer, ApiError, Asked, Parameter, Router
 from geartrain.http.routes import Route as ApiRoute
+from geartrain.http.snapshot import Cache, snapshot
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -58,9 +59,10 @@ class Parts:
     def __init__(self, server: "JobServer", access: "Access") -> None:
         self.metrics = Metrics(server)
         self.history = History(server)
-        self.events = Events(server, self.history)
+        cache = Cache()
+        self.events = Events(server, self.history, cache)
         self._access = access
-        router = Router(server, access, API, _table(self.history))
+        router = Router(server, access, API, _table(self.history, cache))
         routes: list[BaseRoute] = [
             Route("/", _to_dashboard),
             Route("/_gearman", _to_dashboard),
@@ -117,7 +119,10 @@ async def _to_dashboard(request: "Request") -> Response:
     return RedirectResponse("/_gearman/")
 
 
-def _table(history: History) -> list[ApiRoute]:
+def _table(history: History, cache: Cache) -> list[ApiRoute]:
+    async def look(asked: Asked) -> Answer:
+        return snapshot(asked.server, cache)
+
     async def samples(asked: Asked) -> Answer:
         if name := asked.query.get("function", ""):
             return history.function_series(name.encode()) or {}
@@ -132,6 +137,13 @@ def _table(history: History) -> list[ApiRoute]:
     table = [
         *api.ROUTES,
         *jobs.ROUTES,
+        ApiRoute(
+            method="GET",
+            path="/snapshot",
+            handler=look,
+            answer="Snapshot",
+            help="Functions, workers, running jobs and totals at this moment, as the dashboard shows them.",
+        ),
         ApiRoute(
             method="GET",
             path="/history",

@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
-from geartrain.http.snapshot import snapshot
+from geartrain.http.snapshot import Cache, snapshot
 
 if TYPE_CHECKING:
     from geartrain.http.history import History
@@ -33,10 +33,12 @@ class Events:
     Args:
         server: started.
         history: whose samples of each second come along, for the charts.
+        cache: for the snapshots, shared with others who take them in this thread.
     """
 
-    def __init__(self, server: "JobServer", history: "History | None" = None) -> None:
+    def __init__(self, server: "JobServer", history: "History | None" = None, cache: Cache | None = None) -> None:
         self._server = server
+        self._cache = Cache() if cache is None else cache
         self._history = history
         self._viewers: set[asyncio.Queue[bytes | None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +100,7 @@ class Events:
         return _event("snapshot", state)
 
     def _look(self) -> _Row:
-        state = snapshot(self._server)
+        state = snapshot(self._server, self._cache)
         del state["running"]  # the same jobs as the workers have
         return state
 

@@ -5,8 +5,11 @@ connections and running jobs; never as much as there are queued jobs. Changes no
 """
 
 import time
+from bisect import bisect_left
+from itertools import accumulate
+from operator import attrgetter, itemgetter
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import geartrain
 from geartrain.engine.stats import BOUNDS, Histogram
@@ -17,9 +20,11 @@ if TYPE_CHECKING:
     from geartrain.engine.peer import Peer
     from geartrain.server.server import JobServer
 
-__all__ = ["percentile", "snapshot", "text"]
+__all__ = ["Cache", "percentile", "snapshot", "text"]
 
-_COUNTERS = (
+_MOST: Final = 10_000
+"""Functions that a cache keeps something of."""
+_COUNTERS: Final = (
     "submitted",
     "joined",
     "started",
@@ -32,10 +37,77 @@ _COUNTERS = (
     "cancelled",
     "refused",
 )
+_counters = attrgetter(*_COUNTERS)
+_PERCENTILES: Final = ("waited_p50", "waited_p99", "ran_p50", "ran_p99")
+_Percentiles = tuple[float | None, float | None, float | None, float | None]
 
 
-def snapshot(server: "JobServer") -> dict[str, Any]:
+class Cache:
+    """What the snapshot before knew of each function that may still be so. Belongs to whoever looks again and again.
+
+    Holds no more than the functions that there were at the last look, and never more than 10,000 of them.
+    """
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self) -> None:
+        self._before: dict[bytes, _Known] = {}
+        self._after: dict[bytes, _Known] = {}
+
+    def of(self, function: "Function") -> "_Known":
+        """What is known of a function: right as of now."""
+        known = self._before.get(function.name)
+        if known is None:
+            known = _Known(text(function.name))
+        known.look(function.stats.waited, function.stats.ran)
+        if len(self._after) < _MOST:
+            self._after[function.name] = known
+        return known
+
+    def looked(self) -> None:
+        """One look is over: forgets the functions that it did not meet."""
+        self._before, self._after = self._after, {}
+
+    def __len__(self) -> int:
+        return len(self._before)
+
+
+class _Known:
+    """A function's name as text, and its percentiles.
+
+    Those hold as long as the histograms are the same objects (a function may be dropped and made anew) with as many
+    durations in them: a histogram only grows.
+    """
+
+    __slots__ = ("name", "percentiles", "ran", "ran_count", "waited", "waited_count")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.waited: Histogram | None = None
+        self.ran: Histogram | None = None
+        self.waited_count = 0
+        self.ran_count = 0
+        self.percentiles: _Percentiles = (None, None, None, None)
+
+    def look(self, waited: Histogram | None, ran: Histogram | None) -> None:
+        a, b, c, d = self.percentiles
+        count = 0 if waited is None else sum(waited.counts)
+        if waited is not self.waited or count != self.waited_count:
+            self.waited, self.waited_count = waited, count
+            a, b = _both(waited)
+        count = 0 if ran is None else sum(ran.counts)
+        if ran is not self.ran or count != self.ran_count:
+            self.ran, self.ran_count = ran, count
+            c, d = _both(ran)
+        self.percentiles = (a, b, c, d)
+
+
+def snapshot(server: "JobServer", cache: Cache | None = None) -> dict[str, Any]:
     """Everything that changes from second to second.
+
+    Args:
+        server: started.
+        cache: of the caller who looks again and again; None to work out everything.
 
     Returns:
         ``time`` (seconds since 1970), ``server`` (about the process), ``store``, ``totals`` (over all functions),
@@ -44,7 +116,9 @@ def snapshot(server: "JobServer") -> dict[str, Any]:
     """
     engine = server.engine
     now = monotonic()
-    functions = [_function(function, now) for function in engine.functions.values()]
+    cache = Cache() if cache is None else cache
+    functions = [_function(function, now, cache.of(function)) for function in engine.functions.values()]
+    cache.looked()
     workers = [_worker(peer, now) for peer in engine.peers if peer.functions or peer.running]
     return {
         "time": time.time(),
@@ -67,19 +141,25 @@ def percentile(histogram: Histogram | None, share: float) -> float | None:
 
     Within a bucket the durations are taken to lie evenly.
     """
-    if histogram is None:
-        return None
-    wanted = histogram.count * share
+    return None if histogram is None else _percentile(histogram, list(accumulate(histogram.counts)), share)
+
+
+def _percentile(histogram: Histogram, sums: list[int], share: float) -> float | None:
+    wanted = sums[-1] * share
     if not wanted:
         return None
-    below = 0.0
-    for index, count in enumerate(histogram.counts):
-        if count and below + count >= wanted:
-            low = BOUNDS[index - 1] if index else 0.0
-            high = BOUNDS[index] if index < len(BOUNDS) else low * 2
-            return low + (high - low) * (wanted - below) / count
-        below += count
-    return BOUNDS[-1]
+    index = min(bisect_left(sums, wanted), len(BOUNDS))
+    count = histogram.counts[index]
+    low = BOUNDS[index - 1] if index else 0.0
+    high = BOUNDS[index] if index < len(BOUNDS) else low * 2
+    return low + (high - low) * (wanted - sums[index] + count) / count
+
+
+def _both(histogram: Histogram | None) -> tuple[float | None, float | None]:
+    if histogram is None:
+        return None, None
+    sums = list(accumulate(histogram.counts))
+    return _percentile(histogram, sums, 0.5), _percentile(histogram, sums, 0.99)
 
 
 def _server(server: "JobServer", now: float) -> dict[str, Any]:
@@ -104,6 +184,7 @@ def _server(server: "JobServer", now: float) -> dict[str, Any]:
 def _store(server: "JobServer") -> dict[str, Any]:
     stats = server.engine.stats
     journal = server.engine.journal
+    p50, p99 = _both(stats.commit_seconds)
     return {
         "type": server.config.queue_type,
         "durable": journal is not None,
@@ -112,42 +193,38 @@ def _store(server: "JobServer") -> dict[str, Any]:
         "commits": stats.commits,
         "committed_jobs": stats.committed_jobs,
         "commit_failures": stats.commit_failures,
-        "commit_p50": percentile(stats.commit_seconds, 0.5),
-        "commit_p99": percentile(stats.commit_seconds, 0.99),
+        "commit_p50": p50,
+        "commit_p99": p99,
     }
 
 
 def _totals(functions: list[dict[str, Any]], workers: int) -> dict[str, Any]:
-    totals: dict[str, Any] = {name: sum(f[name] for f in functions) for name in (*_COUNTERS, "running", "total")}
-    totals["waiting"] = sum(sum(f["waiting"]) for f in functions)
-    totals["delayed"] = sum(f["delayed"] for f in functions)
+    names = (*_COUNTERS, "running", "total", "delayed", "unattended")
+    totals: dict[str, Any] = {name: sum(map(itemgetter(name), functions)) for name in names}
+    totals["waiting"] = sum(map(sum, map(itemgetter("waiting"), functions)))
     totals["workers"] = workers
     totals["functions"] = len(functions)
-    totals["unattended"] = sum(1 for f in functions if f["unattended"])
     return totals
 
 
-def _function(function: "Function", now: float) -> dict[str, Any]:
-    stats = function.stats
-    waiting = sum(function.waiting)
+def _function(function: "Function", now: float, known: _Known) -> dict[str, Any]:
+    high, normal, low = function.waiting
+    waiting = high + normal + low
     oldest = function.oldest() if waiting else None
+    limits = function.limits
     row: dict[str, Any] = {
-        "name": text(function.name),
-        "waiting": list(function.waiting),
+        "name": known.name,
+        "waiting": [high, normal, low],
         "running": function.running,
         "delayed": function.total - function.running - waiting,
         "total": function.total,
         "workers": function.workers,
         "unattended": waiting > 0 and function.workers == 0,
-        "maxqueue": None if function.limits is None else list(function.limits),
+        "maxqueue": None if limits is None else list(limits),
         "oldest": None if oldest is None else now - oldest.submitted,
-        "waited_p50": percentile(stats.waited, 0.5),
-        "waited_p99": percentile(stats.waited, 0.99),
-        "ran_p50": percentile(stats.ran, 0.5),
-        "ran_p99": percentile(stats.ran, 0.99),
     }
-    for name in _COUNTERS:
-        row[name] = getattr(stats, name)
+    row.update(zip(_PERCENTILES, known.percentiles, strict=True))
+    row.update(zip(_COUNTERS, _counters(function.stats), strict=True))
     return row
 
 
