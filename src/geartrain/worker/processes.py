@@ -55,6 +55,8 @@ class _Family:
         self._before: dict[signal.Signals, object] = {}
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            # For a signal that comes just before the wait: its handler runs when something ends that.
+            self._wakeup_before = signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
         stopping.on_ask(self._wake)
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -101,6 +103,8 @@ class _Family:
         try:
             for number in self._before:
                 signal.signal(number, signal.SIG_DFL)
+            if self._before:
+                signal.set_wakeup_fd(-1)
             self._stopping.on_ask(None)
             self._run()
             code = 0
@@ -143,6 +147,8 @@ class _Family:
         self._stopping.on_ask(None)
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._wake_in)
         os.close(self._wake_out)
 

@@ -92,6 +92,10 @@ class Stopping:
         main = threading.current_thread() is threading.main_thread() and handle_signals
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS} if main else {}
         self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        # Python runs a signal's handler between two steps of the main thread. One that comes after the last step and
+        # before the system call that waits would be seen when that ends: so the watcher gets a byte, and wakes it.
+        wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False) if main else -1
         watcher = threading.Thread(target=self._watch, args=(self._pipe[0], main), name="geartrain stop", daemon=True)
         watcher.start()
         self.on_ask(wake)
@@ -101,6 +105,8 @@ class Stopping:
             yield
         finally:
             self._wake = None
+            if main:
+                signal.set_wakeup_fd(wakeup)
             pipe, self._pipe = self._pipe, None
             os.close(pipe[1])
             watcher.join()
@@ -116,17 +122,25 @@ class Stopping:
 
     def _watch(self, pipe: int, main: bool) -> None:
         """Waits for the wish, then for its time. A thread of its own, for the worker's may be in a task."""
-        if not os.read(pipe, 1):
-            return
+        while not self.asked:
+            if not os.read(pipe, 64):
+                return
+            self._wake_worker()  # a signal's handler is due there, unless it has just run
         logger.info("stopping; running jobs get %s", "all the time" if self.timeout is None else f"{self.timeout:g} s")
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
         deadline = None if self.timeout is None else monotonic() + self.timeout
         while deadline is None or monotonic() < deadline:
-            if poll.poll(None if deadline is None else (deadline - monotonic()) * 1000) and not os.read(pipe, 64):
-                return
+            if poll.poll(None if deadline is None else (deadline - monotonic()) * 1000):
+                if not os.read(pipe, 64):
+                    return
+                self._wake_worker()
         self.late = True
-        if self._wake is not None:
-            self._wake()
+        self._wake_worker()
         if main:  # the worker's thread may be in a task: this ends it, through _on_signal
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def _wake_worker(self) -> None:
+        wake = self._wake
+        if wake is not None:
+            wake()
