@@ -25,8 +25,8 @@ __all__ = ["Connection", "TlsConnection"]
 
 logger = logging.getLogger("geartrain.server")
 
-READ_SIZE: Final = 64 * 1024
-"""Bytes of one read: below glibc's mmap threshold, or every read would map and unmap memory."""
+READ_SIZE: Final = 127 * 1024
+"""Bytes of one read: just below glibc's mmap threshold, or every read would map and unmap memory."""
 LARGEST_READ: Final = 4 * 1024 * 1024
 PAUSE_READING: Final = 16 * 1024 * 1024
 """Unread replies, in bytes, at which no more requests are taken from a peer until it reads."""
