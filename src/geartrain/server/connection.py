@@ -27,6 +27,8 @@ logger = logging.getLogger("geartrain.server")
 
 READ_SIZE: Final = 127 * 1024
 """Bytes of one read: just below glibc's mmap threshold, or every read would map and unmap memory."""
+_RECORD: Final = 16 * 1024
+"""Bytes of a TLS record: OpenSSL gives out no more at once."""
 LARGEST_READ: Final = 4 * 1024 * 1024
 PAUSE_READING: Final = 16 * 1024 * 1024
 """Unread replies, in bytes, at which no more requests are taken from a peer until it reads."""
@@ -357,7 +359,7 @@ class TlsConnection(Connection):
             return
         while self.fd >= 0 and not self.peer.gone:
             try:
-                data = self._tls.recv(READ_SIZE)
+                data = self._tls.recv(_RECORD)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
                 return
             except ssl.SSLEOFError:
