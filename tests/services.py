@@ -223,7 +223,7 @@ def mariadb(*options: str) -> Iterator[Service]:
 
     def setup(folder: Path) -> None:
         argv = [install, "--no-defaults", f"--datadir={folder / 'data'}", "--auth-root-authentication-method=normal"]
-        _run([*argv, "--skip-test-db"], folder, "mysql")
+        _run([*argv, "--skip-test-db", f"--tmpdir={folder}"], folder, "mysql")
         (folder / "data" / "test").mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(folder / "data" / "test", "mysql", "mysql")
@@ -231,7 +231,8 @@ def mariadb(*options: str) -> Iterator[Service]:
     def argv(port: int, folder: Path) -> list[str]:
         return [
             server, "--no-defaults", f"--datadir={folder / 'data'}", f"--port={port}", "--bind-address=127.0.0.1",
-            f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}", "--skip-name-resolve", *options,
+            f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}", "--skip-name-resolve",
+            f"--tmpdir={folder}", *options,
         ]  # fmt: skip
 
     with _service(argv, "mysql", setup) as service:

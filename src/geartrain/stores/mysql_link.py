@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MysqlLink"]
 
 _FETCH_ROWS: Final = 1000
+_OUR_COLUMNS: Final = ("number", "true_unique", "true_function", "true_when", "handle", "reducer", "attempts")
 
 
 class _Column(NamedTuple):
@@ -161,8 +162,7 @@ class MysqlLink(Link):
             todo.append(
                 f"DELETE q, j FROM {self._jobs} j LEFT JOIN {self._queue} q ON {same} WHERE j.number IN ({numbers})"
             )
-        for chunk in chunks(rows, self.most_bytes // 4):
-            todo += self._insert(chunk)
+        todo.extend(map(self._insert, chunks(rows, self.most_bytes // 4)))
         if attempts:
             todo.append(f"UPDATE {self._jobs} SET attempts = {_case('number', attempts)}")
         if priorities:
@@ -191,27 +191,19 @@ class MysqlLink(Link):
                         f"(max_allowed_packet is {self.most_bytes}). Set max_allowed_packet to {2 * size} or more."
                     )
 
-    def _insert(self, rows: Sequence[Row]) -> list[str]:
+    def _insert(self, rows: Sequence[Row]) -> str:
+        """Two statements, filled in one go."""
+
         def key(value: bytes) -> bytes | str:
             return value if self.kind.binary else value.decode()
 
-        queue = ("unique_key", "function_name", "priority", "data", "when_to_run")
-        ours = ("number", "true_unique", "true_function", "true_when", "handle", "reducer", "attempts")
-        return [
-            self._upsert(self._queue, queue, [(key(row[1]), key(row[2]), row[3], row[4], row[5]) for row in rows]),
-            self._upsert(
-                self._jobs, (*queue[:2], *ours), [(key(row[1]), key(row[2]), row[0], *row[6:]) for row in rows]
-            ),
-        ]
-
-    def _upsert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-        one = f"({','.join(['%s'] * len(columns))})"
-        updates = ", ".join(f"{column} = VALUES({column})" for column in columns[2:])
-        return self._filled(
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([one] * len(rows))} "
-            f"ON DUPLICATE KEY UPDATE {updates}",
-            [value for row in rows for value in row],
-        )
+        values: list[Any] = []
+        for row in rows:
+            values += (key(row.unique_key), key(row.function_name), row.priority, row.workload, row.when)
+        for row in rows:
+            values += (key(row.unique_key), key(row.function_name), row.number, *row[6:])
+        theirs = _upsert(self._queue, ("priority", "data", "when_to_run"), len(rows))
+        return self._filled(f"{theirs}; {_upsert(self._jobs, _OUR_COLUMNS, len(rows))}", values)
 
     def _filled(self, sql: str, values: Sequence[Any]) -> str:
         with self._db.cursor() as cursor:
@@ -239,6 +231,15 @@ class MysqlLink(Link):
         """See `Link.close`."""
         # Without the farewell: after a broken connection it would wait, and in a load it would read to the end.
         self._db._force_close()  # type: ignore[attr-defined]
+
+
+def _upsert(table: str, columns: Sequence[str], rows: int) -> str:
+    one = f"(%s, %s{', %s' * len(columns)})"
+    updates = ", ".join(f"{column} = VALUES({column})" for column in columns)
+    return (
+        f"INSERT INTO {table} (unique_key, function_name, {', '.join(columns)}) VALUES {','.join([one] * rows)} "
+        f"ON DUPLICATE KEY UPDATE {updates}"
+    )
 
 
 def _case(column: str, changes: Sequence[tuple[int, int]]) -> str:
