@@ -110,9 +110,10 @@ class Config:
     worker_wakeup: int = 0
     """How many sleeping workers are woken for a job at most. 0: as the server sees fit."""
     keepalive: bool = True
-    keepalive_idle: int | None = None
-    keepalive_interval: int | None = None
-    keepalive_count: int | None = None
+    keepalive_idle: int | None = 120
+    """None leaves it to the system, where it is two hours: a dead worker would keep its job that long."""
+    keepalive_interval: int | None = 30
+    keepalive_count: int | None = 4
     tcp_user_timeout: float = 0.0
     """A peer that does not acknowledge for so long is gone. 0: the system's rule."""
     max_packet: int = 256 * MIB

@@ -216,9 +216,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_CONNECTIONS, long="backlog", short="b", kind="count", field="backlog", docker=True, default="32", help="How many connections may wait to be accepted."),
     Option(group=_CONNECTIONS, long="keepalive", kind="flag", field="keepalive", docker=True, default="on", help="Find dead peers by TCP keepalive. On by itself here."),
     Option(group=_CONNECTIONS, long="no-keepalive", kind="no", field="keepalive", since="ours", help="Do not use TCP keepalive."),
-    Option(group=_CONNECTIONS, long="keepalive-idle", kind="or-system", field="keepalive_idle", docker=True, default="-1", help=f"Seconds of silence before the first probe. {_KEEPALIVE_HELP}"),
-    Option(group=_CONNECTIONS, long="keepalive-interval", kind="or-system", field="keepalive_interval", docker=True, default="-1", help=f"Seconds between probes. {_KEEPALIVE_HELP}"),
-    Option(group=_CONNECTIONS, long="keepalive-count", kind="or-system", field="keepalive_count", docker=True, default="-1", help=f"Probes without an answer until the peer is dead. {_KEEPALIVE_HELP}"),
+    Option(group=_CONNECTIONS, long="keepalive-idle", kind="or-system", field="keepalive_idle", docker=True, default="120", help=f"Seconds of silence before the first probe. {_KEEPALIVE_HELP}"),
+    Option(group=_CONNECTIONS, long="keepalive-interval", kind="or-system", field="keepalive_interval", docker=True, default="30", help=f"Seconds between probes. {_KEEPALIVE_HELP}"),
+    Option(group=_CONNECTIONS, long="keepalive-count", kind="or-system", field="keepalive_count", docker=True, default="4", help=f"Probes without an answer until the peer is dead. {_KEEPALIVE_HELP}"),
     Option(group=_CONNECTIONS, long="tcp-user-timeout", kind="seconds", field="tcp_user_timeout", since="ours", default="0", help="Seconds that sent bytes may stay without acknowledgement. 0 leaves it to the system."),
     Option(group=_CONNECTIONS, long="allow-shutdown", kind="flag", field="allow_shutdown", since="ours", help="Take the text command shutdown from every address, not from this machine alone."),
 
