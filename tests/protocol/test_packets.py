@@ -1,14 +1,21 @@
 """Packing is checked, and parsing is its reverse."""
 
+from pathlib import Path
+
 import pytest
 
 from geartrain.errors import LocalProtocolError, RemoteProtocolError
-from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND, Command
+from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND, Command, markdown_table
 from geartrain.protocol.packets import request, response, split
 
 
 def test_every_number_has_a_layout() -> None:
     assert sorted(LAYOUTS) == list(range(1, MAX_COMMAND + 1)) == [int(command) for command in Command]
+
+
+def test_the_documented_table_is_the_one_in_use() -> None:
+    page = Path(__file__).parents[2].joinpath("docs/protocol.md").read_text(encoding="utf-8")
+    assert markdown_table() in page, "run scripts/docs"
 
 
 def test_the_header_is_big_endian() -> None:

@@ -9,7 +9,7 @@ Source: the protocol's text (PROTOCOL in gearmand) and gearmand's libgearman/com
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
-__all__ = ["LAYOUTS", "MAX_COMMAND", "Command", "Layout", "Sender"]
+__all__ = ["LAYOUTS", "MAX_COMMAND", "Command", "Layout", "Sender", "markdown_table"]
 
 
 class Command(IntEnum):
@@ -147,3 +147,12 @@ LAYOUTS: Final[dict[Command, Layout]] = {
     ),
 }
 """Every command of the protocol. The server's dispatch, the packers and docs/protocol.md are made from it."""
+
+
+def markdown_table() -> str:
+    """The table for docs/protocol.md (scripts/docs)."""
+    rows = ["| | packet | from | body |", "|---:|---|---|---|"]
+    for command, layout in LAYOUTS.items():
+        names = list(layout.arguments) + (["*data*"] if layout.data else [])
+        rows.append(f"| {int(command)} | `{command.name}` | {layout.sender.value} | {', '.join(names) or '-'} |")
+    return "\n".join(rows)
