@@ -28,6 +28,11 @@ _PAUSE: Final = 1.0
 """Seconds without accepting after the process ran out of descriptors."""
 _COMPLAIN_EVERY: Final = 10.0
 _MOST_ADDRESSES: Final = 1000
+_HINTS: Final = {
+    errno.EADDRINUSE: ". Another program has it: stop that one, or choose another port (--port, --http-port)",
+    errno.EACCES: ". Ports below 1024 need root, or another port (--port, --http-port)",
+    errno.EADDRNOTAVAIL: ". This machine has no such address (--listen, --http-host)",
+}
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -225,7 +230,8 @@ def open_sockets(address: Address, config: Config) -> list[socket.socket]:
                 continue
             for opened in sockets:
                 opened.close()
-            raise ConfigError(f"cannot listen on {shown}: {error.strerror}") from error
+            hint = _HINTS.get(error.errno or 0, "")
+            raise ConfigError(f"cannot listen on {shown}: {error.strerror}{hint}") from error
         sock.setblocking(False)
         sockets.append(sock)
     if not sockets:
