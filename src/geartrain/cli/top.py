@@ -1,26 +1,23 @@
 """`geartrain top`: what a server does, live in the terminal.
 
-Owns the command line, the rhythm and the keys. Asking is snapshot.py's, the looks are top_view.py's.
+Owns the command line and the rhythm. Asking is snapshot.py's and http_source.py's, the looks are top_view.py's, single
+keys are keys.py's.
 """
 
 import argparse
-import contextlib
-import os
-import select
-import signal
 import sys
-import termios
 import time
-import tty
-from collections.abc import Iterator
-from types import FrameType
+from itertools import zip_longest
 from typing import Final
 
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import Exit, guarded
+from geartrain.cli.http_source import VARIABLE, HttpSource, guess, parse_url, read_token
+from geartrain.cli.keys import keys_of_terminal
 from geartrain.cli.parsers import add_command
-from geartrain.cli.snapshot import Source, look_at
+from geartrain.cli.snapshot import Source, TextSource, look_at
 from geartrain.cli.times import seconds
+from geartrain.client.address import Server
 from geartrain.errors import ConfigError
 
 __all__ = ["HELP", "add_parser", "run"]
@@ -32,10 +29,18 @@ examples:
   geartrain top
   geartrain top -s queue.example.org --interval 5s
   geartrain top -s east,west                two servers in one table
+  geartrain top --http https://queue.example.org --token-file ~/.geartrain-token
+  geartrain top --http off                  the text protocol alone
 
-keys: w r k c n sort by waiting, running, workers, change, name; q or Ctrl-C leaves.
+A geartrain server's HTTP port tells rates, latencies, running jobs and the store; it is looked for at port 8080 of the
+server's host. Any other gearmand is asked in the text protocol, which has the counts alone.
+
+keys: w r k c n sort by waiting, running, workers, change, name; over HTTP also d f l o: done, failed, latency, oldest.
+Arrows, Page Up, Page Down, Home, End scroll; Tab changes between functions and jobs; q or Ctrl-C leaves.
 CHANGE/S is by how many jobs a second a function's jobs grow or shrink. Yellow: jobs wait and no worker can do them.
 """
+_GUESS_WAIT: Final = 1.0
+"""Seconds that a guessed address may take: behind a firewall nothing answers, and the screen waits."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
@@ -45,6 +50,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "-i", "--interval", type=seconds, default=1.0, metavar="TIME", help="between two looks (default: 1s)"
     )
     add_server_options(parser)
+    http = parser.add_argument_group("HTTP")
+    http.add_argument(
+        "--http",
+        action="append",
+        metavar="URL",
+        help="the server's HTTP, or off; once for each server, in order (default: http://HOST:8080)",
+    )
+    http.add_argument("--token-file", metavar="FILE", help=f"the token for it (default: ${VARIABLE})")
     parser.set_defaults(run=run)
     return parser
 
@@ -58,29 +71,29 @@ def run(args: argparse.Namespace) -> int:
         from rich.console import Console
         from rich.live import Live
 
-        from geartrain.cli.top_view import ORDERS, render
+        from geartrain.cli.top_view import View
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "rich":
             raise
         raise ConfigError("geartrain top needs the package rich: pip install 'geartrain[top]'") from error
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError("geartrain top needs a terminal; geartrain status prints the same once")
-    sources = [Source(server, tls_of(args), timeout=max(2.0, args.interval)) for server in servers_of(args)]
+    sources = _sources(args)
     console = Console()
-    order = "w"
-    with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+    view = View()
+    with keys_of_terminal() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
                 due = time.monotonic() + args.interval
                 snapshot = look_at(sources)
                 while True:  # again at each key, and when the window changes its size
-                    live.update(render(snapshot, order, console.height, console.width >= 80), refresh=True)
+                    live.update(view.render(snapshot, console.height, console.width), refresh=True)
                     key = keys.wait(due - time.monotonic())
                     if key is None:
                         break
                     if key in ("q", "\x03", "\x04"):
                         return Exit.OK
-                    order = key if key in ORDERS else order
+                    view.press(key)
         except KeyboardInterrupt:
             return Exit.OK
         finally:
@@ -88,43 +101,29 @@ def run(args: argparse.Namespace) -> int:
                 source.close()
 
 
-class _Keys:
-    """Single keys, without Enter."""
+def _sources(args: argparse.Namespace) -> list[Source]:
+    """One for each server that was named.
 
-    def __init__(self, wake: int) -> None:
-        self._wake = wake
-
-    def wait(self, timeout: float) -> str | None:
-        """The next key, empty for a change of the window's size; None after so many seconds."""
-        ready, _, _ = select.select([sys.stdin, self._wake], [], [], max(0.0, timeout))
-        if self._wake in ready:
-            os.read(self._wake, 64)
-            return ""
-        if not ready:
-            return None
-        return os.read(sys.stdin.fileno(), 1).decode("latin-1") or "q"  # the end of the input: the terminal has gone
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[_Keys]:
-    """The terminal gives keys at once and does not show them; afterwards it is as it was. SIGTERM leaves, too."""
-    before = termios.tcgetattr(sys.stdin)
-    wake_out, wake_in = os.pipe()
-
-    def resized(number: int, frame: FrameType | None) -> None:
-        os.write(wake_in, b"\0")
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    handlers = {signal.SIGWINCH: resized, signal.SIGTERM: leave}
-    old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        tty.setcbreak(sys.stdin)
-        yield _Keys(wake_out)
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-        for number, handler in old.items():
-            signal.signal(number, handler)
-        os.close(wake_out)
-        os.close(wake_in)
+    Raises:
+        ConfigError: an address, a URL or the token cannot be read.
+    """
+    tls = tls_of(args)
+    timeout = max(2.0, args.interval)
+    token = read_token(args.token_file)
+    words = args.http or []
+    if words in ([], ["off"]):
+        servers = servers_of(args)
+        guesses = [] if words else [guess(server) for server in servers]
+        https = [
+            HttpSource(str(server), url, token, tls, min(timeout, _GUESS_WAIT), server)
+            for server, url in zip(servers, guesses, strict=False)
+        ]
+    else:
+        urls = [parse_url(word) for word in words]
+        servers = servers_of(args) if args.server else tuple(Server(url.host) for url in urls)
+        if len(servers) != len(urls):
+            raise ConfigError(f"--http is given {len(urls)} times for {len(servers)} servers: give it once for each")
+        names = [str(server) for server in servers] if args.server else [url.address for url in urls]
+        https = [HttpSource(name, url, token, tls, timeout) for name, url in zip(names, urls, strict=True)]
+    texts = [TextSource(server, tls, timeout) for server in servers]
+    return [Source(text, http) for text, http in zip_longest(texts, https)]
