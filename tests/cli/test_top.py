@@ -346,3 +346,24 @@ def test_wrong_words(terminal: Callable[..., Terminal], words: list[str], said: 
     screen = terminal([*GEARTRAIN, "top", *words])
     screen.wait_for(said)
     assert screen.wait() == 2
+
+
+def test_two_tables_that_scroll(site: Site, terminal: Callable[..., Terminal]) -> None:
+    """Tab chooses which of them the keys move."""
+    workers = [site.worker(b"resize") for _ in range(12)]
+    with Client(site.server.address) as client:
+        for number in range(12):
+            client.submit("resize", b"x", background=True)
+            client.submit(f"report-{number}", b"x", background=True)
+        for worker in workers:
+            worker.take()
+        words = ["-s", site.server.address, "--http", site.url, "-i", "100ms"]
+        screen = terminal([*GEARTRAIN, "top", *words], lines=20, columns=100)
+        screen.wait_for("functions 1-8 of 13")
+        screen.wait_for("running jobs 1-4 of 12")
+        screen.press("\t\x1b[B")
+        screen.wait_for("running jobs 2-5 of 12")
+        screen.press("\t\x1b[6~")
+        screen.wait_for("functions 6-13 of 13")
+        screen.press("q")
+        assert screen.wait() == 0
