@@ -80,3 +80,28 @@ class Gate:
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "gate")
+
+
+@pytest.fixture
+def worker(spawn: Spawn, script, server: Server):
+    """Starts a guest's worker and waits until the server knows it. The language's own `script` says how it is run."""
+
+    def worker(*functions: str, options: tuple[str, ...] = (), count: int = 1) -> Program:
+        program = spawn([*script("worker", *options), *functions])
+        for function in functions:
+            server.wait_for_workers(function.split(":")[0], count, program)
+        return program
+
+    return worker
+
+
+@pytest.fixture
+def lines(run: Run, script):
+    """Runs a guest and returns what it printed; it must not have complained."""
+
+    def lines(name: str, *words: str, options: tuple[str, ...] = ()) -> list[str]:
+        done = run([*script(name, *options), *words])
+        assert (done.code, done.errors) == (0, b""), done
+        return done.lines
+
+    return lines

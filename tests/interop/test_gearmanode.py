@@ -6,9 +6,8 @@ import pytest
 
 from tests.services import free_port, wait_until
 
-from .conftest import Gate, Launch, Run, Spawn
+from .conftest import Gate, Launch, Run
 from .languages import node
-from .programs import Program
 from .servers import Server
 
 pytestmark = pytest.mark.timeout(120)
@@ -22,17 +21,6 @@ def script(server: Server):
         return [*node(name), *options, servers]
 
     return script
-
-
-@pytest.fixture
-def worker(spawn: Spawn, script, server: Server):
-    def worker(*functions: str, options: tuple[str, ...] = ()) -> Program:
-        program = spawn([*script("worker", *options), *functions])
-        for function in functions:
-            server.wait_for_workers(function.split(":")[0], 1, program)
-        return program
-
-    return worker
 
 
 @pytest.fixture

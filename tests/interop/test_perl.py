@@ -6,9 +6,8 @@ import pytest
 
 from tests.services import free_port, wait_until
 
-from .conftest import Gate, Launch, Run, Spawn
+from .conftest import Gate, Launch
 from .languages import perl
-from .programs import Program
 from .servers import Server
 
 pytestmark = pytest.mark.timeout(40)
@@ -22,29 +21,6 @@ def script(server: Server):
         return [*perl(name), *options, servers]
 
     return script
-
-
-@pytest.fixture
-def worker(spawn: Spawn, script, server: Server):
-    def worker(*functions: str, options: tuple[str, ...] = (), count: int = 1) -> Program:
-        program = spawn([*script("worker", *options), *functions])
-        for function in functions:
-            server.wait_for_workers(function.split(":")[0], count, program)
-        return program
-
-    return worker
-
-
-@pytest.fixture
-def lines(run: Run, script):
-    """Runs a guest and returns what it printed; it must not have complained."""
-
-    def lines(name: str, *words: str, options: tuple[str, ...] = ()) -> list[str]:
-        done = run([*script(name, *options), *words])
-        assert (done.code, done.errors) == (0, b""), done
-        return done.lines
-
-    return lines
 
 
 class TestClient:
