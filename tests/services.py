@@ -52,6 +52,20 @@ def free_port() -> int:
         return port
 
 
+@contextlib.contextmanager
+def silent_port() -> Iterator[int]:
+    """A TCP port of 127.0.0.1 that refuses connections, and that nobody else gets meanwhile."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody answers on a unix socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
     """Waits for a condition; fails with `what` after the deadline."""
     deadline = time.monotonic() + seconds

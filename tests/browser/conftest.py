@@ -19,7 +19,7 @@ DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: Playwright keeps a running event loop in this thread
 def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright

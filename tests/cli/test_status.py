@@ -5,7 +5,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from .programs import GEARTRAIN, Outcome, Running, Server, free_port, run, wait_until
+from tests.services import silent_port
+
+from .programs import GEARTRAIN, Outcome, Running, Server, run, wait_until
 from .terminal import Terminal
 
 Geartrain = Callable[..., Outcome]
@@ -67,12 +69,13 @@ class TestTheServer:
         assert isinstance(answer["jobs"], list)
 
     def test_several_servers(self, server: Server) -> None:
-        gone = f"127.0.0.1:{free_port()}"
-        done = run([*GEARTRAIN, "status", "-s", f"{gone},{server.address}"])
-        assert done.status == 3
-        assert gone in done.said
-        assert server.address in done.out.decode()
-        answer = json.loads(run([*GEARTRAIN, "status", "-s", gone, "-s", server.address, "--json"]).out)
+        with silent_port() as port:
+            gone = f"127.0.0.1:{port}"
+            done = run([*GEARTRAIN, "status", "-s", f"{gone},{server.address}"])
+            assert done.status == 3
+            assert gone in done.said
+            assert server.address in done.out.decode()
+            answer = json.loads(run([*GEARTRAIN, "status", "-s", gone, "-s", server.address, "--json"]).out)
         assert [entry["server"] for entry in answer["servers"]] == [gone, server.address]
         assert "refused" in answer["servers"][0]["error"]
 
@@ -110,7 +113,8 @@ class TestOneJob:
 
     def test_every_server_is_asked(self, geartrain: Geartrain, function: str, server: Server) -> None:
         handle = geartrain("submit", function, "x", "-b").out.decode().strip()
-        gone = f"127.0.0.1:{free_port()}"
-        assert run([*GEARTRAIN, "status", "-s", gone, "-s", server.address, handle]).status == 0
-        # The one that is away may be the one that knows.
-        assert run([*GEARTRAIN, "status", "-s", gone, "-s", server.address, "H:none:1"]).status == 3
+        with silent_port() as port:
+            gone = f"127.0.0.1:{port}"
+            assert run([*GEARTRAIN, "status", "-s", gone, "-s", server.address, handle]).status == 0
+            # The one that is away may be the one that knows.
+            assert run([*GEARTRAIN, "status", "-s", gone, "-s", server.address, "H:none:1"]).status == 3

@@ -100,7 +100,7 @@ def test_health(start: Start) -> None:
     assert status("ready") == 503
     store.may_load.set()
     starter.join(20)
-    assert status("ready") == 200
+    wait_until(lambda: status("ready") == 200, "it is ready")
     store.unavailable = "the disk is full"
     sites[0].wire().send(post("/f", b"x", "X-Gearman-Background: true"))
     wait_until(lambda: status("ready") == 503, "the store is found to be down")

@@ -1,5 +1,6 @@
 """Durable submissions and workers that go on while a test breaks things, and an exact account of all jobs."""
 
+import random
 import socket
 import threading
 import time
@@ -197,7 +198,7 @@ class Traffic:
 
 def _submission(number: int, function: bytes, size: int) -> bytes:
     """Of all kinds: with a unique, without, with the workload as the unique, and with a time."""
-    workload = b"%d:" % number + number.to_bytes(4) * (size // 4)
+    workload = b"%d:" % number + random.Random(number).randbytes(size)  # databases compress what repeats
     unique = (b"u%d" % number, b"", b"-", b"U-%d" % number)[number % 4]
     if number % 50 == 0:
         return request(C.SUBMIT_JOB_EPOCH, function, unique, b"%d" % (time.time() + number % 3), workload)

@@ -293,8 +293,8 @@ def test_the_three_layouts_of_redis(make_queue: MakeQueue, caplog: pytest.LogCap
 def test_a_socket_a_password_and_a_database_number(tmp_path: Path) -> None:
     socket = tmp_path / "redis.sock"
     with services.redis("--unixsocket", str(socket), "--requirepass", "pw") as service:
-        service.ready = socket.exists
-        services.wait_until(socket.exists, "the socket is there")
+        service.ready = lambda: services.listens(socket)
+        services.wait_until(service.ready, "Redis listens on the socket")
         options = {"redis-socket": str(socket), "redis-password": "pw", "redis-db": "3"}
         store = find("redis").from_options(options, PREFIX)
         store.open()
