@@ -9,7 +9,7 @@ A job that ends before its add was taken needs no disk at all: add and end cance
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from geartrain.engine.job import ENDED, PENDING, STORED, WRITING, Job
+from geartrain.engine.job import ENDED, PENDING, RUNNING, STORED, WRITING, Job
 from geartrain.engine.peer import Peer
 from geartrain.stores.base import Batch, Key, StoredJob
 
@@ -215,7 +215,10 @@ class Journal:
         return self._replies if self._writing is None else self._writing.replies + self._replies
 
     def expired(self, before: float) -> list[Reply]:
-        """Takes the replies that have waited since before a time. Their peers stay held until the batch settles."""
+        """Takes the replies that have waited since before a time. Their peers stay held until the batch settles.
+
+        A job that a worker has is waited for: it will have run, and must not have been refused.
+        """
         late: list[Reply] = []
         if self._writing is not None:
             late, self._writing.replies = _divide(self._writing.replies, before)
@@ -290,7 +293,7 @@ def _key(job: Job) -> Key:
 
 
 def _divide(replies: list[Reply], before: float) -> tuple[list[Reply], list[Reply]]:
-    late = [r for r in replies if r.since <= before]
+    late = [r for r in replies if r.since <= before and r.job.state != RUNNING]
     if not late:
         return [], replies
     taken = set(map(id, late))
