@@ -16,8 +16,9 @@ from typing import Final
 from geartrain.engine.engine import Engine
 from geartrain.errors import ConfigError
 from geartrain.server.config import Address, Config
-from geartrain.server.connection import Connection, TlsConnection
+from geartrain.server.connection import Connection
 from geartrain.server.loop import Reactor
+from geartrain.server.tls_connection import TlsConnection
 
 __all__ = ["Hub", "Listener", "open_sockets"]
 
