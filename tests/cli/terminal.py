@@ -24,6 +24,11 @@ def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+def _without_size(variables: Mapping[str, str]) -> dict[str, str]:
+    """The terminal says how large it is. These two would say otherwise, and pytest's workers have them."""
+    return {name: value for name, value in variables.items() if name not in ("COLUMNS", "LINES")}
+
+
 class Terminal:
     """A program whose standard input, output and error are one terminal."""
 
@@ -39,7 +44,7 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=environment({"TERM": "xterm-256color", **(env or {})}),
+            env=_without_size(environment({"TERM": "xterm-256color", **(env or {})})),
             start_new_session=True,
             preexec_fn=_take_terminal,
         )
