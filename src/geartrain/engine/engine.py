@@ -32,7 +32,7 @@ from geartrain.engine.replies import (
     failed,
 )
 from geartrain.engine.roster import Roster
-from geartrain.engine.stats import Histogram, ServerStats
+from geartrain.engine.stats import ServerStats
 from geartrain.engine.timers import Timers
 from geartrain.engine.uniques import Uniques
 from geartrain.engine.wakeups import Wakeups
@@ -193,9 +193,10 @@ class Engine:
             function.stats.refused += 1
             self.refuse(peer, b"QUEUE_ERROR", b"Job queue is full")
             return
-        handle = self.new_handle()
-        now = self.now
-        job = Job(handle, function, unique, workload, priority, FOREGROUND, now)
+        number = self._number
+        self._number = number + 1
+        handle = b"%b%d" % (self._prefix, number)
+        job = Job(handle, function, unique, workload, priority, FOREGROUND, self.now)
         self.jobs[handle] = job
         if unique:
             self.uniques.add(job)
@@ -211,7 +212,10 @@ class Engine:
                 peer.waits = {job}
             else:
                 waits.add(job)
-            self.send(peer, created(handle))
+            peer.out.append(created(handle))
+            if not peer.dirty:
+                peer.dirty = True
+                self.dirty.append(peer)
         if extra is not None:
             job.extra = extra
             if extra.when > 0 and self.delay(job):
@@ -269,11 +273,7 @@ class Engine:
         job.started = now
         function.running += 1
         self.running += 1
-        stats = function.stats
-        stats.started += 1
-        if stats.waited is None:
-            stats.waited = Histogram()
-        stats.waited.add(now - job.submitted)
+        function.stats.assigned(now - job.submitted)
         running = peer.running
         if running is None:
             peer.running = {job.handle: job}
@@ -319,13 +319,37 @@ class Engine:
             self.wakeups.wake(function)
 
     def finish(self, job: Job) -> None:
-        """A worker ended its job. The caller has told the clients and counted how."""
-        stats = job.function.stats
-        if stats.ran is None:
-            stats.ran = Histogram()
-        stats.ran.add(self.now - job.started)
-        self._unassign(job)
-        self._end(job)
+        """A worker ended its job. The caller has told the clients and counted how.
+
+        The same as `_unassign` and `_end`, for the case that every job comes to.
+        """
+        handle = job.handle
+        function = job.function
+        worker = job.worker
+        assert worker is not None
+        running = worker.running
+        functions = worker.functions
+        assert running is not None
+        function.stats.ended(self.now - job.started)
+        function.running -= 1
+        function.total -= 1
+        self.running -= 1
+        del running[handle]
+        del self.jobs[handle]
+        job.worker = None
+        job.state = ENDED
+        if functions is not None and functions.get(function, 0.0) > 0:
+            self.timers.drop()
+        if job.unique:
+            self.uniques.remove(job)
+        clients = job.clients
+        if clients is not None:
+            for peer in clients:
+                if peer.waits is not None:
+                    peer.waits.discard(job)
+            job.clients = None
+        if job.durable > MEMORY:
+            self._done(job)
 
     def drop(self, job: Job) -> None:
         """Ends a job that no worker has, without a word."""
@@ -391,10 +415,7 @@ class Engine:
         if job.unique:
             self.uniques.remove(job)
         if job.durable > MEMORY:
-            assert self.journal is not None
-            self.journal.done(job)
-            if self.ended is not None:
-                self.ended.add(job.handle)
+            self._done(job)
         job.durable = FOREGROUND
 
     def _part(self, job: Job) -> None:
@@ -421,10 +442,14 @@ class Engine:
         if job.clients is not None:
             self._part(job)
         if job.durable > MEMORY:
-            assert self.journal is not None
-            self.journal.done(job)
-            if self.ended is not None:
-                self.ended.add(job.handle)
+            self._done(job)
+
+    def _done(self, job: Job) -> None:
+        """The store must forget a job."""
+        assert self.journal is not None
+        self.journal.done(job)
+        if self.ended is not None:
+            self.ended.add(job.handle)
 
     # ---- workers
 

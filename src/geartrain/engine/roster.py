@@ -143,9 +143,11 @@ class Roster:
 
     def take(self, peer: Peer) -> Job | None:
         """The next job for a worker, None for none."""
-        pool = self.pool_of(peer)
+        pool = peer.pool
         if pool is None:
-            return None
+            pool = self.pool_of(peer)
+            if pool is None:
+                return None
         if not self._by_priority:
             return self._take_in_order(peer)
         for priority in (0, 1, 2):

@@ -85,6 +85,23 @@ class FunctionStats:
         self.waited: Histogram | None = None
         self.ran: Histogram | None = None
 
+    def assigned(self, seconds: float) -> None:
+        """A worker got a job that had waited so long."""
+        self.started += 1
+        waited = self.waited
+        if waited is None:
+            waited = self.waited = Histogram()
+        waited.counts[bisect_left(BOUNDS, seconds)] += 1
+        waited.sum += seconds
+
+    def ended(self, seconds: float) -> None:
+        """A worker had a job for so long."""
+        ran = self.ran
+        if ran is None:
+            ran = self.ran = Histogram()
+        ran.counts[bisect_left(BOUNDS, seconds)] += 1
+        ran.sum += seconds
+
 
 class ServerStats:
     """What happened on the whole server, beside the functions' own counters.

@@ -32,16 +32,20 @@ MAX_LINE: Final = 16 * 1024
 
 _HEADER: Final = Struct(">QI")
 """Magic and command as one number, then the body's size: one object less per packet than three fields."""
+_unpack: Final = _HEADER.unpack_from
 _SPLITS: Final = [0] + [max(LAYOUTS[c].parts - 1, 0) for c in sorted(LAYOUTS)]
-_PARTS: Final = [0] + [LAYOUTS[c].parts for c in sorted(LAYOUTS)]
+"""NULs to split a body at. There is one part more, or the packet is too short."""
 _DATA_MAY_LACK: Final = frozenset(
     int(command) for command in (Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION)
 )
 """Perl's Gearman::Worker sends an empty result as the handle alone, without a NUL (and hangs on gearmand)."""
 _TINY_PIECES: Final = 512
 _NO_PARTS: Final[list[bytes]] = []
-_EMPTY: Final = [[b""] if parts == 1 else _NO_PARTS for parts in _PARTS]
-"""The parts of an empty body."""
+_EMPTY: Final[list[Item]] = [
+    (number, [b""] * parts) if parts < 2 else (TOO_FEW, [b"%d" % number])
+    for number, parts in enumerate([0, *(LAYOUTS[c].parts for c in sorted(LAYOUTS))])
+]
+"""What a packet with an empty body is."""
 _CUT_FROM: Final = 2048
 """Bytes of a body from which it pays to look for the NULs first, so that the workload is copied once."""
 _EMPTY_CHUNKS: Final[list[bytes]] = []
@@ -130,31 +134,30 @@ class Parser:
     def _parse(self, data: bytes, items: list[Item]) -> None:
         offset = 0
         size = len(data)
+        last = size - HEADER_SIZE
         base = self._base
         most = self._max
-        while size - offset >= HEADER_SIZE:
-            key, length = _HEADER.unpack_from(data, offset)
-            command: int = key - base
+        key: int
+        length: int
+        while offset <= last:
+            key, length = _unpack(data, offset)
+            command = key - base
             if command < 1 or command > MAX_COMMAND:
                 offset = self._unusual(data, offset, key, length, items)
                 if offset < 0:
                     return
                 continue
             start = offset + HEADER_SIZE
-            end: int = start + length
+            end = start + length
             if end > size or length > most:
                 break
             offset = end
             if not length:
-                parts = _EMPTY[command]
-            elif length < _CUT_FROM:
-                parts = data[start:end].split(b"\0", _SPLITS[command])
-            else:
-                parts = _cut(data, start, end, _SPLITS[command])
-            if len(parts) < _PARTS[command]:
-                items.append(_short(command, parts))
-            else:
-                items.append((command, parts))
+                items.append(_EMPTY[command])
+                continue
+            splits = _SPLITS[command]
+            parts = data[start:end].split(b"\0", splits) if length < _CUT_FROM else _cut(data, start, end, splits)
+            items.append((command, parts) if len(parts) > splits else _short(command, parts))
         if offset < size:
             self._keep(data[offset:] if offset else data, items)
 
@@ -205,10 +208,7 @@ class Parser:
             else:
                 chunks.insert(0, first[HEADER_SIZE:])
                 parts = b"".join(chunks).split(b"\0", splits)
-            if len(parts) < _PARTS[command]:
-                items.append(_short(command, parts))
-            else:
-                items.append((command, parts))
+            items.append((command, parts) if len(parts) > splits else _short(command, parts))
         else:
             items.append((WRONG_MAGIC, _NO_PARTS))
         if len(data) > missing:
