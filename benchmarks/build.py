@@ -4,16 +4,17 @@ Owns benchmarks/bin and the paths of the environments. Knows no row and no serve
 """
 
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["BIN", "COMPILED_PYTHON", "ROOT", "BenchError", "has_tls", "is_compiled", "program"]
+__all__ = ["BIN", "COMPILED_PYTHON", "PLAIN_PYTHON", "ROOT", "BenchError", "has_tls", "is_compiled", "program"]
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent
 BIN: Final = HERE / "bin"
+PLAIN_PYTHON: Final = ROOT / ".venv-plain" / "bin" / "python"
+"""Made by scripts/bench."""
 COMPILED_PYTHON: Final = ROOT / ".venv-compiled" / "bin" / "python"
 """Made by scripts/compile."""
 _OPENSSL: Final = ("-lssl", "-lcrypto")
@@ -59,7 +60,7 @@ def program(name: str) -> Path:
 
 
 @cache
-def is_compiled(python: Path | str = sys.executable) -> bool:
+def is_compiled(python: Path) -> bool:
     """Whether the geartrain of that interpreter was compiled by mypyc."""
     script = "import geartrain.protocol.parser as parser; print(parser.__file__)"
     result = subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=False, cwd="/")

@@ -5,7 +5,6 @@ load driver. The CPU is that of the client or worker, not of the server.
 """
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from benchmarks.build import ROOT, BenchError
+from benchmarks.build import PLAIN_PYTHON, ROOT, BenchError
 from benchmarks.loads import drive, folder, workers
 from benchmarks.rows import Row, Shape
 from benchmarks.samples import Sample
@@ -31,7 +30,7 @@ def _others() -> str:
     """The interpreter with gear and pygearman, in an environment of its own: they are no part of geartrain."""
     python = _OTHERS / "bin" / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(_OTHERS)], check=True)
+        subprocess.run([str(PLAIN_PYTHON), "-m", "venv", str(_OTHERS)], check=True)
     if subprocess.run([str(python), "-c", "import gear, gearman"], capture_output=True, check=False).returncode:
         subprocess.run([str(python), "-m", "pip", "install", "-q", "gear", "pygearman"], check=True)
     return str(python)
@@ -40,7 +39,7 @@ def _others() -> str:
 def _command(side: str, library: str) -> list[str]:
     if library == "php":
         return ["php", str(_PROGRAMS / f"{side}_php.php")]
-    python = sys.executable if library in ("sync", "asyncio") else _others()
+    python = str(PLAIN_PYTHON) if library in ("sync", "asyncio") else _others()
     return [python, str(_PROGRAMS / f"{side}_{library}.py")]
 
 

@@ -41,6 +41,8 @@ _METHOD: Final = """## How it is measured
 - Every variant gets a fresh server on loopback for every run. The variants take turns within a round, every other round
   backwards; a ratio is taken within a round, and what stands here is the median over the rounds. Nothing is pinned to a
   core, as users run it.
+- Both sides are what the distribution installs: Debian's gearmand, and geartrain installed by pip on Debian's Python,
+  which is built with profile-guided optimisation. A Python that is not (pyenv's default) costs about a sixth more.
 - **D** is gearmand as Debian ships it (`-t 4`), **B** the best of `-t 0`, `-t 1` and `-t 4` in that row and figure,
   **L** the least that a job server in C on epoll can cost (`floor.c`).
 - The load comes from `load.c`: one thread, one epoll, all clients and workers. Its own cost is in `results.json`

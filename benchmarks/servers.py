@@ -8,16 +8,14 @@ import resource
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from benchmarks.build import COMPILED_PYTHON, BenchError, is_compiled, program
+from benchmarks.build import COMPILED_PYTHON, PLAIN_PYTHON, BenchError, is_compiled, program
 
 __all__ = ["GEARMANDS", "OURS", "VARIANTS", "Server", "Variant", "free_port", "start", "wait_for"]
 
@@ -30,7 +28,7 @@ class Variant:
         name: as in the results.
         label: for people.
         threads: gearmand's -t, or None for ours and the floor.
-        compiled: ours, from .venv-compiled.
+        compiled: ours, from .venv-compiled; else from .venv-plain.
         loop: ours: asyncio or uvloop. Empty for the others.
     """
 
@@ -50,18 +48,16 @@ class Variant:
             return "gearmand is not installed (Debian: gearman-job-server)"
         if self.compiled and not COMPILED_PYTHON.exists():
             return "there is no compiled build: run scripts/compile"
-        if self.loop == "uvloop" and not self.compiled and not find_spec("uvloop"):
-            return "uvloop is not installed"
         return ""
 
     def command(self, port: int, folder: Path) -> list[str]:
         if self.threads is not None:
             start = ["gearmand", "-t", str(self.threads)]
         elif self.loop:
-            python = str(COMPILED_PYTHON) if self.compiled else sys.executable
+            python = COMPILED_PYTHON if self.compiled else PLAIN_PYTHON
             if is_compiled(python) != self.compiled:
                 raise BenchError(f"{python} holds the wrong build of geartrain for {self.name!r}.")
-            start = [python, "-m", "geartrain.cli.gearmand", "--loop", self.loop]
+            start = [str(python), "-m", "geartrain.cli.gearmand", "--loop", self.loop]
         else:
             return [str(program("floor")), str(port)]
         return [*start, "-p", str(port), "-L", "127.0.0.1", "-l", "none", "-P", str(folder / "pid")]
