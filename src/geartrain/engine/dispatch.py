@@ -11,7 +11,7 @@ from geartrain.engine import admin
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import RUNNING, Extra, Job
 from geartrain.engine.peer import Peer
-from geartrain.engine.replies import NO_JOB, completed, echoed, failed, forward, plain, status
+from geartrain.engine.replies import ECHO_HEADS, NO_JOB, USUAL, completed, echoed, failed, forward, plain, status
 from geartrain.engine.schedule import next_time
 from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND, Command
 from geartrain.protocol.parser import TEXT, TOO_FEW, WRONG_MAGIC, Fault, Item
@@ -113,7 +113,12 @@ def _option(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
 
 
 def _echo(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-    engine.send(peer, echoed(parts[0]))
+    data = parts[0]
+    size = len(data)
+    peer.out.append(ECHO_HEADS[size] + data if size < USUAL else echoed(data))
+    if not peer.dirty:
+        peer.dirty = True
+        engine.dirty.append(peer)
 
 
 # ---- workers

@@ -11,8 +11,10 @@ from geartrain.protocol.commands import Command
 from geartrain.protocol.packets import RESPONSE_MAGIC, pack
 
 __all__ = [
+    "ECHO_HEADS",
     "NOOP",
     "NO_JOB",
+    "USUAL",
     "assigned",
     "assignment",
     "completed",
@@ -41,38 +43,37 @@ def _head(command: int, size: int) -> bytes:
     return _HEADER.pack(_BASE + command, size)
 
 
-_USUAL: Final = 512
+USUAL: Final = 512
 """Bodies below this size have their headers ready: packing them cost a tenth of a job."""
-_CREATED_HEADS: Final = [_head(int(Command.JOB_CREATED), size) for size in range(_USUAL)]
-_COMPLETE_HEADS: Final = [_head(int(Command.WORK_COMPLETE), size) for size in range(_USUAL)]
-_ECHO_HEADS: Final = [_head(int(Command.ECHO_RES), size) for size in range(_USUAL)]
-_ASSIGN_HEADS: Final = [_head(int(Command.JOB_ASSIGN), size) for size in range(_USUAL)]
+_CREATED_HEADS: Final = [_head(int(Command.JOB_CREATED), size) for size in range(USUAL)]
+_COMPLETE_HEADS: Final = [_head(int(Command.WORK_COMPLETE), size) for size in range(USUAL)]
+ECHO_HEADS: Final = [_head(int(Command.ECHO_RES), size) for size in range(USUAL)]
+_ASSIGN_HEADS: Final = [_head(int(Command.JOB_ASSIGN), size) for size in range(USUAL)]
 
 
 def created(handle: bytes) -> bytes:
     """JOB_CREATED."""
     size = len(handle)
-    return (_CREATED_HEADS[size] if size < _USUAL else _head(int(Command.JOB_CREATED), size)) + handle
+    return (_CREATED_HEADS[size] if size < USUAL else _head(int(Command.JOB_CREATED), size)) + handle
 
 
 def completed(handle: bytes, data: bytes) -> bytes:
     """WORK_COMPLETE for a client."""
     size = len(handle) + 1 + len(data)
-    head = _COMPLETE_HEADS[size] if size < _USUAL else _head(int(Command.WORK_COMPLETE), size)
+    head = _COMPLETE_HEADS[size] if size < USUAL else _head(int(Command.WORK_COMPLETE), size)
     return b"".join((head, handle, b"\0", data))
 
 
 def assigned(handle: bytes, name: bytes, workload: bytes) -> bytes:
     """A whole JOB_ASSIGN."""
     size = len(handle) + len(name) + len(workload) + 2
-    head = _ASSIGN_HEADS[size] if size < _USUAL else _head(int(Command.JOB_ASSIGN), size)
+    head = _ASSIGN_HEADS[size] if size < USUAL else _head(int(Command.JOB_ASSIGN), size)
     return b"".join((head, handle, b"\0", name, b"\0", workload))
 
 
 def echoed(data: bytes) -> bytes:
-    """ECHO_RES."""
-    size = len(data)
-    return (_ECHO_HEADS[size] if size < _USUAL else _head(int(Command.ECHO_RES), size)) + data
+    """ECHO_RES with much data."""
+    return _head(int(Command.ECHO_RES), len(data)) + data
 
 
 def failed(handle: bytes) -> bytes:

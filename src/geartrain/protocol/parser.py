@@ -156,6 +156,9 @@ class Parser:
                 items.append(_EMPTY[command])
                 continue
             splits = _SPLITS[command]
+            if not splits:
+                items.append((command, [data[start:end]]))
+                continue
             parts = data[start:end].split(b"\0", splits) if length < _CUT_FROM else _cut(data, start, end, splits)
             items.append((command, parts) if len(parts) > splits else _short(command, parts))
         if offset < size:
