@@ -18,8 +18,8 @@ from geartrain.http.reader import Reader
 from geartrain.http.request import Request
 from geartrain.http.responses import CONTINUE, error
 from geartrain.protocol.commands import Command
-from geartrain.protocol.packets import RESPONSE_MAGIC
-from geartrain.protocol.parser import Item, Parser
+from geartrain.protocol.packets import HEADER_SIZE, RESPONSE_MAGIC
+from geartrain.protocol.parser import Parser
 from geartrain.server.connection import LARGEST_READ, READ_SIZE, Connection
 
 if TYPE_CHECKING:
@@ -247,15 +247,12 @@ class HttpConnection(Connection):
         self.send(b"")
 
     def flush(self) -> None:
-        ready = self.peer.ready
+        peer = self.peer
+        ready = peer.ready
         if ready:
-            parser = self._parser
-            items = (None if parser.partial else _only_packet(ready)) or parser.feed(b"".join(ready))
-            ready.clear()
-            for command, parts in items:
-                exchange = self._exchange
-                if exchange is not None:
-                    gateway.REPLIES[command](self, exchange, parts)
+            peer.dirty = True  # what the replies lead to is sent below
+            self._replied(ready)
+            peer.dirty = False
         if self._linger > 0:
             return
         out = self._out
@@ -267,6 +264,29 @@ class HttpConnection(Connection):
         super().flush()
         if self._bridge is not None:
             self._bridge.pace(self._unsent_size > SLOW_READER)
+
+    def _replied(self, ready: list[bytes]) -> None:
+        """Reads what the engine answered."""
+        exchange = self._exchange
+        if len(ready) == 1 and exchange is not None and not self._parser.partial:
+            # One whole JOB_CREATED or WORK_COMPLETE, which is what a call gets most often, needs no parser.
+            piece = ready[0]
+            key, size = _HEADER.unpack_from(piece)
+            if size + HEADER_SIZE == len(piece):
+                if key == _COMPLETE:
+                    ready.clear()
+                    gateway.complete(self, exchange, piece[HEADER_SIZE:].split(b"\0", 1))
+                    return
+                if key == _CREATED:
+                    ready.clear()
+                    gateway.created(self, exchange, [piece[HEADER_SIZE:]])
+                    return
+        items = self._parser.feed(b"".join(ready))
+        ready.clear()
+        for command, parts in items:
+            exchange = self._exchange
+            if exchange is not None:
+                gateway.REPLIES[command](self, exchange, parts)
 
     def writable(self) -> None:
         super().writable()
@@ -338,19 +358,6 @@ class HttpConnection(Connection):
         self.engine.leave(self.peer, monotonic())
         self._hub.reactor.watch(self.fd, self, True, False)
         return True
-
-
-def _only_packet(pieces: list[bytes]) -> list[Item] | None:
-    """Reads one whole JOB_CREATED or WORK_COMPLETE, which is what a call gets most often, without the parser's care."""
-    if len(pieces) == 1:
-        piece = pieces[0]
-        key, size = _HEADER.unpack_from(piece)
-        if size + 12 == len(piece):
-            if key == _COMPLETE:
-                return [(Command.WORK_COMPLETE, piece[12:].split(b"\0", 1))]
-            if key == _CREATED:
-                return [(Command.JOB_CREATED, [piece[12:]])]
-    return None
 
 
 def _is_loopback(sock: socket.socket) -> bool:

@@ -45,6 +45,7 @@ class Reader:
     __slots__ = (
         "_body",
         "_early",
+        "_fields",
         "_headers",
         "_max_body",
         "_parser",
@@ -65,6 +66,7 @@ class Reader:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._fields: dict[bytes, bytes] = {}
         self._request: Request | None = None
         self._body: list[bytes] | None = None
         self.requests: list[Request] = []
@@ -151,6 +153,7 @@ class Reader:
         if not self.final:
             self._target = b""
             self._headers = []
+            self._fields = {}
             self._request = None
             self.begun = True
 
@@ -160,6 +163,7 @@ class Reader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_body:  # what comes behind a body in chunks is no header of the request
             self._headers.append((name, value))
+            self._fields[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -168,7 +172,7 @@ class Reader:
         self.in_body = True
         version = parser.get_http_version()
         headers = self._headers
-        fields = {name.lower(): value for name, value in headers}
+        fields = self._fields
         request = Request(parser.get_method(), self._target, version, headers, fields, parser.should_keep_alive())
         self._request = request
         if self.taken > MAX_HEAD and len(self._target) + sum(len(n) + len(v) for n, v in headers) > MAX_HEAD:

@@ -50,15 +50,6 @@ class _Gone(Link):
 _GONE: Final = _Gone()
 
 
-def _rest(pieces: "list[bytes] | list[bytes | memoryview]", sent: int) -> list[bytes | memoryview]:
-    """What is left of the pieces after so many bytes."""
-    for position, piece in enumerate(pieces):
-        if sent < len(piece):
-            return [memoryview(piece)[sent:] if sent else piece, *pieces[position + 1 :]]
-        sent -= len(piece)
-    return []
-
-
 class Connection:
     """A plain connection.
 
@@ -128,7 +119,8 @@ class Connection:
                 receive(hub.engine, self.peer, items, monotonic())
             elif not self._serve(items, 0):
                 return
-        self._check_fault()
+        if parser.fault is not None:
+            self._check_fault()
 
     def _check_fault(self) -> None:
         fault = self._parser.fault
@@ -206,29 +198,26 @@ class Connection:
 
     def _send(self, ready: list[bytes]) -> None:
         """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large."""
-        peer = self.peer
-        pieces: list[bytes] = ready
+        if self.peer.large:
+            self.peer.large = False
+            self._unsent = []
+            self._queue(ready)
+            self._send_pieces()
+            return
+        data = ready[0] if len(ready) == 1 else b"".join(ready)
         try:
-            if peer.large and len(ready) <= _PIECES:
-                size = sum(map(len, ready))
-                sent = self._sock.sendmsg(ready)
-            else:
-                data = ready[0] if len(ready) == 1 else b"".join(ready)
-                pieces = [data]
-                size = len(data)
-                sent = self._sock.send(data)
+            sent = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
             self._lost(error)
             return
-        peer.large = False
         self._hub.stats.bytes_out += sent
-        if sent < size:
-            self._unsent = _rest(pieces, sent)
-            self._unsent_size = size - sent
-            self._await_writable()
         ready.clear()
+        if sent < len(data):
+            self._unsent = [memoryview(data)[sent:]]
+            self._unsent_size = len(data) - sent
+            self._await_writable()
 
     def writable(self) -> None:
         self._send_pieces()
