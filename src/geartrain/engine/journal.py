@@ -89,7 +89,7 @@ class Journal:
                 replies = self._writing.replies
         out = peer.hold(serial)
         out.append(reply)
-        replies.append(Reply(peer, out, len(out) - 1, job, now))
+        replies.append(Reply._make((peer, out, len(out) - 1, job, now)))
 
     def done(self, job: Job) -> None:
         """A job has ended."""
@@ -263,29 +263,14 @@ class Journal:
 def stored(job: Job) -> StoredJob:
     """The job as a store keeps it."""
     extra = job.extra
-    if extra is None:
-        return StoredJob(
-            job.number,
-            job.handle,
-            job.function.name,
-            job.unique,
-            job.workload,
-            job.priority,
-            0,
-            b"",
+    when, reducer = (0, b"") if extra is None else (extra.when, extra.reducer)
+    # _make: the named tuple's own constructor takes twice as long
+    return StoredJob._make(
+        (
+            job.number, job.handle, job.function.name, job.unique, job.workload, job.priority, when, reducer,
             job.attempts,
         )
-    return StoredJob(
-        job.number,
-        job.handle,
-        job.function.name,
-        job.unique,
-        job.workload,
-        job.priority,
-        extra.when,
-        extra.reducer,
-        job.attempts,
-    )
+    )  # fmt: skip
 
 
 def _key(job: Job) -> Key:

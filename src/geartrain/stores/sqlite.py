@@ -14,6 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import ClassVar, Final
 
 from geartrain.errors import ConfigError, StoreError, StoreUnavailable
@@ -30,6 +31,7 @@ __all__ = ["SqliteStore"]
 
 log = logging.getLogger("geartrain.store")
 
+_NUMBER: Final = itemgetter(0)
 _NUMBER_STEP: Final = 100_000
 """How far ahead the high-water mark of numbers is written: one small write per so many jobs. After a kill -9
 the numbers go on from the mark."""
@@ -247,7 +249,7 @@ class SqliteStore:
         assert db is not None
         todo, has_extras = statements(self._schema, batch, self._prefixes, self._has_extras)
         mark = self._mark
-        next_number = max((job.number for job in batch.adds), default=0) + 1
+        next_number = max(map(_NUMBER, batch.adds), default=0) + 1
         if next_number > mark:
             # In the same transaction: no number is given twice, even after a kill -9.
             mark = next_number + _NUMBER_STEP
