@@ -8,6 +8,7 @@ Must not know asyncio, sockets, threads or a store.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from geartrain.engine.function import Function
 from geartrain.engine.job import (
@@ -40,10 +41,10 @@ from geartrain.protocol.commands import Command
 
 __all__ = ["Engine"]
 
-_GRAB_JOB = int(Command.GRAB_JOB)
-_LARGE = 4096
+_GRAB_JOB: Final = int(Command.GRAB_JOB)
+_LARGE: Final = 4096
 """Bytes from which a workload is sent from where it lies, rather than copied behind its header."""
-MAX_UNIQUE = 64
+MAX_UNIQUE: Final = 64
 """Bytes of a unique: gearmand's GEARMAN_MAX_UNIQUE_SIZE."""
 
 

@@ -4,7 +4,7 @@ Owns the three queues and their counts. Which worker gets which job is in roster
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from geartrain.engine.job import QUEUED, Job
 from geartrain.engine.stats import FunctionStats
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Function"]
 
-_COMPACT_FROM = 64
+_COMPACT_FROM: Final = 64
 """Ended jobs that stand in a queue before it is worth sweeping them out."""
 
 

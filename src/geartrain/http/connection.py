@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpConnection"]
 
-logger = logging.getLogger("geartrain.http")
+logger: Final = logging.getLogger("geartrain.http")
 
 SLOW_READER: Final = 64 * 1024
 """Unread bytes at which Starlette's answers wait."""
@@ -62,7 +62,6 @@ class HttpConnection(Connection):
         "_stuck",
         "_timer",
         "access",
-        "engine",
         "local",
         "max_output",
         "server_name",
@@ -72,7 +71,6 @@ class HttpConnection(Connection):
 
     def __init__(self, hub: "HttpHub", sock: socket.socket, address: str, trusted: bool) -> None:
         super().__init__(hub, sock, address, trusted)
-        self.engine = hub.engine
         self.access = hub.access
         self.server_name = hub.server_name
         self.max_output = hub.max_output
@@ -116,7 +114,7 @@ class HttpConnection(Connection):
             self._linger = 0.0
             self._eof()
             return
-        self._hub.stats.bytes_in += len(data)
+        self._stats.bytes_in += len(data)
         reader = self._reader
         if not reader.begun:
             self._since = monotonic()

@@ -17,13 +17,15 @@ from geartrain.protocol.packets import REQUEST_MAGIC
 from geartrain.protocol.parser import Parser
 
 if TYPE_CHECKING:
+    from geartrain.engine.engine import Engine
     from geartrain.engine.peer import Peer
+    from geartrain.engine.stats import ServerStats
     from geartrain.protocol.parser import Item
     from geartrain.server.listener import Hub
 
 __all__ = ["Connection"]
 
-logger = logging.getLogger("geartrain.server")
+logger: Final = logging.getLogger("geartrain.server")
 
 READ_SIZE: Final = 127 * 1024
 """Bytes of one read: just below glibc's mmap threshold, or every read would map and unmap memory."""
@@ -54,6 +56,7 @@ class Connection:
     """A plain connection.
 
     Attributes:
+        engine: gets what is read.
         peer: what the engine knows of it.
         proven: whether a whole packet or line has come.
     """
@@ -65,9 +68,11 @@ class Connection:
         "_parser",
         "_paused",
         "_sock",
+        "_stats",
         "_unsent",
         "_unsent_size",
         "_writing",
+        "engine",
         "fd",
         "peer",
         "proven",
@@ -75,6 +80,8 @@ class Connection:
 
     def __init__(self, hub: "Hub", sock: socket.socket, address: str, trusted: bool) -> None:
         self._hub = hub
+        self._stats: ServerStats = hub.stats  # these two are needed for each packet
+        self.engine: Engine = hub.engine
         self._sock = sock
         self.fd = sock.fileno()
         self._parser = Parser(REQUEST_MAGIC, hub.max_packet)
@@ -85,7 +92,7 @@ class Connection:
         self._backlog: list[Item] | None = None  # what was read and must wait for the next turn, and how far it is done
         self._backlog_done = 0
         self.proven = False
-        self.peer: Peer = hub.engine.connect(self, address.encode(), self.fd, trusted, monotonic())
+        self.peer: Peer = self.engine.connect(self, address.encode(), self.fd, trusted, monotonic())
 
     # ---- in
 
@@ -104,19 +111,18 @@ class Connection:
         self._take(data)
 
     def _take(self, data: bytes) -> None:
-        hub = self._hub
         if not data:
             self._eof()
             return
-        hub.stats.bytes_in += len(data)
+        self._stats.bytes_in += len(data)
         parser = self._parser
         items = parser.feed(data)
         if items:
             if not self.proven:
                 self.proven = True
-                hub.proven(self)
+                self._hub.proven(self)
             if len(items) <= _SLICE and not parser.lines:
-                receive(hub.engine, self.peer, items, monotonic())
+                receive(self.engine, self.peer, items, monotonic())
             elif not self._serve(items, 0):
                 return
         if parser.fault is not None:
@@ -126,7 +132,7 @@ class Connection:
         fault = self._parser.fault
         if fault is not None and not self.peer.closing:
             self._hub.complain(self.peer.address.decode(), f"{fault.text}; the connection is closed")
-            refuse_stream(self._hub.engine, self.peer, fault)
+            refuse_stream(self.engine, self.peer, fault)
 
     def _serve(self, items: "list[Item]", done: int) -> bool:
         """Serves much in slices, so that no peer keeps the others waiting or fills the memory with its answers.
@@ -135,7 +141,7 @@ class Connection:
             whether all is done. If not, it goes on when the socket takes output, which is at once for a peer that
             reads; until then nothing more is read.
         """
-        engine = self._hub.engine
+        engine = self.engine
         peer = self.peer
         now = monotonic()
         until = now + _LONG
@@ -175,8 +181,8 @@ class Connection:
         self._hub.reactor.unwatch(self.fd)
         self._writing = False
         self._paused = True
-        self._hub.engine.leave(self.peer, monotonic())
-        self._hub.engine.close(self.peer)
+        self.engine.leave(self.peer, monotonic())
+        self.engine.close(self.peer)
 
     # ---- out
 
@@ -212,7 +218,7 @@ class Connection:
         except OSError as error:
             self._lost(error)
             return
-        self._hub.stats.bytes_out += sent
+        self._stats.bytes_out += sent
         ready.clear()
         if sent < len(data):
             self._unsent = [memoryview(data)[sent:]]
@@ -255,7 +261,7 @@ class Connection:
             except OSError as error:
                 self._lost(error)
                 return
-            self._hub.stats.bytes_out += sent
+            self._stats.bytes_out += sent
             self._unsent_size -= sent
             for piece in pieces:
                 if sent < len(piece):
@@ -324,7 +330,7 @@ class Connection:
         self._sock.close()
         hub.closed(self)
         peer = self.peer
-        hub.engine.leave(peer, monotonic())
+        self.engine.leave(peer, monotonic())
         # Peer and connection name each other, and the collector comes seldom: half a packet would stay for hours.
         peer.link = _GONE
         peer.ready.clear()
