@@ -36,8 +36,8 @@ class AsyncTask(BaseTask):
         callbacks: Callbacks,
     ) -> None:
         super().__init__(client, function, unique, packet, background, callbacks)
-        self._waiters: list[asyncio.Future[None]] = []
-        self._watchers: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] | None = None  # made when somebody waits: of many tasks, for few
+        self._watchers: list[asyncio.Future[None]] | None = None
 
     def notify(self) -> None:
         """Wakes who waits: for the end only when it has come, for anything else to look for themselves."""
@@ -46,16 +46,25 @@ class AsyncTask(BaseTask):
         if self._watchers:
             wake(self._watchers)
 
-    async def _until_done(self) -> None:
+    async def _until_done(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         while not self.done:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            waiter = (loop or asyncio.get_running_loop()).create_future()
+            self._wake_at_end(waiter)
             await waiter
+
+    def _wake_at_end(self, waiter: asyncio.Future[None]) -> None:
+        if self._waiters is None:
+            self._waiters = [waiter]
+        else:
+            self._waiters.append(waiter)
 
     async def _until(self, enough: Callable[[], bool]) -> None:
         while not enough():
             watcher = asyncio.get_running_loop().create_future()
-            self._watchers.append(watcher)
+            if self._watchers is None:
+                self._watchers = [watcher]
+            else:
+                self._watchers.append(watcher)
             await watcher
 
     async def result(self, timeout: float | None = None) -> bytes:
@@ -65,7 +74,9 @@ class AsyncTask(BaseTask):
         return self._outcome()
 
     def __await__(self) -> Generator[Any, None, bytes]:
-        return self.result().__await__()
+        if not self.done:
+            return (yield from self.result().__await__())
+        return self._outcome()
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Waits until the task is done, at most so many seconds. Returns whether it is."""
@@ -126,9 +137,9 @@ class AsyncClient(BaseClient[AsyncTask]):
     ) -> bytes:
         """Runs a job and returns its result. Arguments as in `submit`, errors as in `AsyncTask.result`."""
         task = self._make(function, payload_bytes(workload), unique, priority)
-        self._linker.start((task,))
+        loop = self._linker.start((task,), only_result=True)
         if timeout is None and self.timeout is None:
-            await task._until_done()
+            await task._until_done(loop)
             return task._outcome()
         return await task.result(timeout)
 
@@ -259,10 +270,10 @@ def wake(waiters: list[asyncio.Future[None]]) -> None:
 async def _one_of(tasks: list[AsyncTask]) -> None:
     waiter = asyncio.get_running_loop().create_future()
     for task in tasks:
-        task._waiters.append(waiter)
+        task._wake_at_end(waiter)
     try:
         await waiter
     finally:
         for task in tasks:
-            if waiter in task._waiters:
+            if task._waiters and waiter in task._waiters:
                 task._waiters.remove(waiter)

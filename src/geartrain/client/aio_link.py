@@ -26,6 +26,19 @@ _SILENCE: Final = 0.01
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
 
 
+_process = object()
+"""Another one in every process: asking the system for its number costs every job."""
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 class AsyncPending(Pending):
     """A question whose answer wakes a coroutine."""
 
@@ -49,6 +62,7 @@ class ClientLink(AioLink):
         self.loop = asyncio.get_running_loop()
         self.linker = linker
         self.session = ClientSession(str(server), exceptions=linker.exceptions)
+        self.process = _process
         self.used = monotonic()
         self.over = False
         self._scheduled = False
@@ -65,10 +79,12 @@ class ClientLink(AioLink):
         transport, session = self.transport, self.session
         if transport is None or self.over:
             return
-        while not (self.paused or transport.is_closing()) and (data := session.pending()):
-            piece = data if len(data) <= WRITE else memoryview(data)[:WRITE]
-            transport.write(piece)
-            session.sent(len(piece))
+        data = session.pending()
+        while data and not (self.paused or transport.is_closing()):
+            if len(data) > WRITE:
+                data = memoryview(data)[:WRITE]
+            transport.write(data)
+            data = session.sent(len(data))
 
     def flush_soon(self) -> None:
         """One write for all that is submitted in this turn of the loop."""
@@ -103,22 +119,33 @@ class Linker:
         self._tasks: list[BaseTask] = []  # these wait for a connection
         self._questions: list[tuple[Command, Pending]] = []
         self._connecting: asyncio.Task[None] | None = None
-        self._pid = os.getpid()
 
-    def start(self, tasks: Sequence[BaseTask]) -> None:
-        """Sends tasks, or keeps them until there is a connection."""
-        link = self._usable()
+    def start(self, tasks: Sequence[BaseTask], only_result: bool = False) -> asyncio.AbstractEventLoop:
+        """Sends tasks, or keeps them until there is a connection.
+
+        Args:
+            tasks: what to send.
+            only_result: nobody sees the task before it is done; so where it is alone, its confirmation and its
+                result may come in one turn of the loop.
+
+        Returns:
+            the running loop.
+        """
+        loop = asyncio.get_running_loop()
+        link = self._usable(loop)
         if link is None:
             self._tasks.extend(tasks)
-            return
+            return loop
         session = link.session
         idle = session.idle
         for task in tasks:
             session.submit(task)
+        link.gather(session.confirmation if idle and only_result else 0)
         if idle:
             link.flush()  # nobody else writes in this turn yet: at once saves a turn
         else:
             link.flush_soon()
+        return loop
 
     async def ask(self, command: Command, key: bytes) -> Any:
         """Asks the server something and waits for the reply; once more where the connection ends meanwhile.
@@ -128,10 +155,11 @@ class Linker:
         """
         for attempt in (1, 2):  # a question changes nothing, so it may be asked twice
             pending = AsyncPending(key)
-            link = self._usable()
+            link = self._usable(asyncio.get_running_loop())
             if link is None:
                 self._questions.append((command, pending))
             else:
+                link.gather(0)
                 link.session.ask(command, pending)
                 link.flush()
             await pending.answered
@@ -141,11 +169,10 @@ class Linker:
                 raise pending.error
         return pending.value
 
-    def _usable(self) -> ClientLink | None:
+    def _usable(self, loop: asyncio.AbstractEventLoop) -> ClientLink | None:
         """The connection, if there is one that can be trusted now; otherwise one is on its way."""
-        loop = asyncio.get_running_loop()
         link = self._link
-        if link is not None and (link.loop is not loop or self._pid != os.getpid()):
+        if link is not None and (link.loop is not loop or link.process is not _process):
             self._forget(link)  # of another loop, or of the parent process
             link = None
         if link is None:
@@ -160,7 +187,7 @@ class Linker:
 
     def _retry(self) -> None:
         if self._tasks or self._questions:
-            link = self._usable()
+            link = self._usable(asyncio.get_running_loop())
             if link is not None:
                 self._hand_over(link)
 
@@ -213,7 +240,7 @@ class Linker:
             self._pool.failed(link.server, monotonic())
         self._tasks.extend(unsent)
         if self._tasks or self._questions:
-            self._usable()
+            self._usable(link.loop)
 
     def _forget(self, link: ClientLink) -> None:
         self._link = None

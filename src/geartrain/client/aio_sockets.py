@@ -10,6 +10,7 @@ import ssl
 from typing import Any, Final, cast
 
 from geartrain.client.address import Server
+from geartrain.client.aio_plain import PlainTransport, connect_plain
 from geartrain.client.sockets import CHUNK, reason, tune
 from geartrain.errors import ConnectionLost, RemoteProtocolError
 
@@ -27,20 +28,29 @@ class AioLink(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self.paused = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._view = memoryview(bytearray(CHUNK))
+        self._plain: PlainTransport | None = None
+        self._buffer: memoryview | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if isinstance(transport, PlainTransport):
+            self._plain = transport
         sock = transport.get_extra_info("socket")
         if sock is not None and not self.server.path:
             tune(sock)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._view  # no bytearray: asyncio's TLS slices it, and would read into the copy
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(CHUNK))  # no bytearray: asyncio's TLS slices it, and would fill a copy
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        self.taken(bytes(self.get_buffer(nbytes)[:nbytes]))
+
+    def taken(self, data: bytes) -> None:
+        """Bytes came, and were read."""
         try:
-            self.received(bytes(self._view[:nbytes]))
+            self.received(data)
         except RemoteProtocolError as error:
             self.fail(str(error))
 
@@ -64,6 +74,11 @@ class AioLink(asyncio.BufferedProtocol):
         self.lost(cause)
         if self.transport is not None:
             self.transport.abort()
+
+    def gather(self, size: int) -> None:
+        """Has the loop look only once more than so many bytes have come, or after `SHORT`; 0: as soon as any have."""
+        if self._plain is not None:
+            self._plain.gather(size)
 
     def stale(self) -> bool:
         """Whether something came that the loop has not read yet; on an idle connection most likely its end."""
@@ -95,11 +110,16 @@ async def open_link(link: AioLink, context: ssl.SSLContext | None, limit: float)
     """
     loop = asyncio.get_running_loop()
     server = link.server
-    options: dict[str, Any] = {}
-    if context is not None:
-        options = {"ssl": context, "server_hostname": server.host or "localhost", "ssl_shutdown_timeout": 2.0}
     try:
         async with asyncio.timeout(limit):
+            if context is None:
+                await _open_plain(loop, link)
+                return
+            options: dict[str, Any] = {
+                "ssl": context,
+                "server_hostname": server.host or "localhost",
+                "ssl_shutdown_timeout": 2.0,
+            }
             if server.path:
                 await loop.create_unix_connection(lambda: link, server.path, **options)
             else:
@@ -108,3 +128,13 @@ async def open_link(link: AioLink, context: ssl.SSLContext | None, limit: float)
         if link.transport is not None:
             link.transport.abort()
         raise ConnectionLost(f"{server}: {reason(error)}") from error
+
+
+async def _open_plain(loop: asyncio.AbstractEventLoop, link: AioLink) -> None:
+    sock = await connect_plain(link.server)
+    try:
+        transport = PlainTransport(loop, sock, link)
+    except NotImplementedError:  # Windows' default loop watches no sockets
+        await loop.create_connection(lambda: link, sock=sock)
+    else:
+        link.connection_made(transport)

@@ -11,7 +11,7 @@ to the oldest request of all.
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from geartrain.client.task import BaseTask, JobStatus, Pending
@@ -40,8 +40,10 @@ class ClientSession:
 
     __slots__ = (
         "_asked",
+        "_asking",
         "_created",
         "_jobs",
+        "_joined",
         "_order",
         "_out",
         "_parser",
@@ -62,7 +64,9 @@ class ClientSession:
         self._sent = 0  # bytes of those that the system took
         self._order = 0
         self._created: deque[BaseTask] = deque()
-        self._jobs: dict[bytes, deque[BaseTask]] = {}
+        self._jobs: dict[bytes, BaseTask] = {}
+        self._joined: dict[bytes, deque[BaseTask]] = {}  # all tasks of a job that has several
+        self._asking = 0  # questions in _asked
         self._asked: dict[Command, deque[Pending]] = {command: deque() for command in _QUESTIONS}
         if exceptions:
             self.ask(Command.OPTION_REQ, Pending(b"exceptions"))
@@ -90,6 +94,7 @@ class ClientSession:
         self._order += 1
         pending.order = self._order
         self._asked[command].append(pending)
+        self._asking += 1
         self._out.append(packet)
         self._queued += len(packet)
 
@@ -98,7 +103,11 @@ class ClientSession:
     def pending(self) -> bytes | memoryview:
         """The next bytes to write, empty where there are none. The same again until `sent` is called."""
         out = self._out
-        if len(out) > 1 and len(out[0]) < _WRITE:
+        if len(out) > 1 and self._queued - self._sent <= _WRITE:
+            joined = b"".join(out)
+            out.clear()
+            out.append(joined)
+        elif len(out) > 1 and len(out[0]) < _WRITE:
             pieces: list[bytes | memoryview] = []
             size = 0
             while out and size + len(out[0]) <= _WRITE:
@@ -137,7 +146,7 @@ class ClientSession:
     @property
     def idle(self) -> bool:
         """Whether nothing is awaited."""
-        return not (self._created or self._jobs or any(self._asked.values()))
+        return not (self._created or self._jobs or self._asking)
 
     @property
     def single(self) -> bool:
@@ -151,11 +160,11 @@ class ClientSession:
         handle = parts[0]
         self.confirmation = HEADER_SIZE + len(handle)
         if not task.background:
-            tasks = self._jobs.get(handle)
-            if tasks is None:
-                self._jobs[handle] = deque((task,))
-            else:
-                tasks.append(task)  # coalesced: one job, several tasks
+            first = self._jobs.setdefault(handle, task)
+            if first is not task:  # coalesced: one job, several tasks
+                if handle not in self._joined:
+                    self._joined[handle] = deque((first,))
+                self._joined[handle].append(task)
         callback = task.on_created(handle)
         if callback is not None:
             self._call(callback, task)
@@ -166,13 +175,11 @@ class ClientSession:
         The server sends an update once per submission that joined the job, and cannot say for which of them: so
         they take turns.
         """
-        tasks = self._jobs.get(handle)
-        if tasks is None:
-            return None  # of a task that has ended, or that gave up
-        if len(tasks) > 1:
+        tasks = self._joined.get(handle)
+        if tasks is not None:
             tasks.rotate(-1)
             return tasks[-1]
-        return tasks[0]
+        return self._jobs.get(handle)  # None: of a task that has ended, or that gave up
 
     def _on_data(self, parts: list[bytes]) -> None:
         task = self._next(parts[0])
@@ -197,23 +204,27 @@ class ClientSession:
 
     # The end of a job is the end for every task that joined it; further copies find nothing.
 
+    def _ended(self, handle: bytes) -> Iterable[BaseTask]:
+        task = self._jobs.pop(handle, None)
+        if task is None:
+            return ()
+        return self._joined.pop(handle, None) or (task,)
+
     def _on_complete(self, parts: list[bytes]) -> None:
-        tasks = self._jobs.pop(parts[0], None)
-        if tasks is not None:
-            for task in tasks:
-                callback = task.on_complete(parts[1])
-                if callback is not None:
-                    self._call(callback, task)
+        for task in self._ended(parts[0]):
+            callback = task.on_complete(parts[1])
+            if callback is not None:
+                self._call(callback, task)
 
     def _on_fail(self, parts: list[bytes]) -> None:
         # gearmand ends the handle with a NUL where WORK_FAIL stands in for an exception.
         handle = parts[0].removesuffix(b"\0")
-        for task in self._jobs.pop(handle, ()):
+        for task in self._ended(handle):
             name = task.function.decode("utf-8", "backslashreplace")
             self._fail(task, JobFailed(f"the job {handle.decode('latin-1')} of {name} failed", handle=handle))
 
     def _on_exception(self, parts: list[bytes]) -> None:
-        for task in self._jobs.pop(parts[0], ()):
+        for task in self._ended(parts[0]):
             self._fail(task, JobException(parts[1], handle=parts[0]))
 
     def _fail(self, task: BaseTask, error: Exception) -> None:
@@ -255,6 +266,7 @@ class ClientSession:
         queue = self._asked[command]
         if not queue:
             raise RemoteProtocolError(f"{self.name} answered a question that was not asked")
+        self._asking -= 1
         queue.popleft().finish(value)
 
     def _on_error(self, parts: list[bytes]) -> None:
@@ -273,6 +285,7 @@ class ClientSession:
         if isinstance(oldest, BaseTask):
             self._fail(oldest, error)
         else:
+            self._asking -= 1
             oldest.finish(None, error)
             if code == "UNKNOWN_OPTION":
                 logger.info("%s cannot report exceptions: %s", self.name, error)
@@ -300,8 +313,8 @@ class ClientSession:
                         "it: it may run or not, and was not sent again"
                     ),
                 )
-        for handle, tasks in self._jobs.items():
-            for task in tasks:
+        for handle, first in self._jobs.items():
+            for task in self._joined.get(handle) or (first,):
                 self._fail(
                     task,
                     ConnectionLost(
@@ -313,8 +326,10 @@ class ClientSession:
             for pending in queue:
                 pending.finish(None, ConnectionLost(f"the connection to {self.name} was lost ({cause})"))
             queue.clear()
+        self._asking = 0
         self._created.clear()
         self._jobs.clear()
+        self._joined.clear()
         self._out.clear()
         return unsent
 

@@ -123,7 +123,6 @@ class BaseTask:
         handle: the server's name for the job; empty until it has one.
         state: how far it is.
         status: the progress that the worker last reported, or None.
-        warnings: what came in WORK_WARNING, in order.
         error: why there is no result, or None.
         done: whether nothing more will come.
     """
@@ -132,6 +131,7 @@ class BaseTask:
         "_chunks",
         "_client",
         "_final",
+        "_warnings",
         "background",
         "callbacks",
         "done",
@@ -144,7 +144,6 @@ class BaseTask:
         "state",
         "status",
         "unique",
-        "warnings",
     )
 
     def __init__(
@@ -167,7 +166,7 @@ class BaseTask:
         self.handle = b""
         self.state = TaskState.WAITING
         self.status: Progress | None = None
-        self.warnings: list[bytes] = []
+        self._warnings: list[bytes] | None = None  # most jobs have none, and a list each would cost every job
         self.error: Exception | None = None
         self.done = False
         self._chunks: deque[bytes] | None = None
@@ -177,6 +176,13 @@ class BaseTask:
         name = self.function.decode("utf-8", "backslashreplace")
         handle = self.handle.decode("utf-8", "backslashreplace")
         return f"<{type(self).__name__} {name} {handle or 'without a handle'} {self.state.value}>"
+
+    @property
+    def warnings(self) -> list[bytes]:
+        """What came in WORK_WARNING, in order."""
+        if self._warnings is None:
+            self._warnings = []
+        return self._warnings
 
     # What the session calls. Each returns the callback that is due, if any.
 

@@ -8,7 +8,6 @@ the protocol (session). Names and meanings are those of `worker.sync`.
 import asyncio
 import contextlib
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +18,7 @@ from geartrain.client.request import Name
 from geartrain.errors import GeartrainError
 from geartrain.worker.aio_links import AioLinks, WorkerLink
 from geartrain.worker.aio_mapping import AsyncMapping
+from geartrain.worker.aio_start import Starter
 from geartrain.worker.base import BaseWorker, Registered, names
 from geartrain.worker.job import Job
 from geartrain.worker.mapping import Aggregate
@@ -60,6 +60,7 @@ class AsyncWorker(BaseWorker):
     def _set_up(self) -> None:
         self._single = False
         self._asked = False
+        self._starting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fresh()
 
@@ -68,7 +69,7 @@ class AsyncWorker(BaseWorker):
         self._slots.closed = self._asked
         self._ready: deque[Job] = deque()
         self._changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._starter = Starter()
         self._threads = Threads(self.concurrency)
         self._links = AioLinks(
             self.pool, self._tls, self.connect_timeout, self._session_for, self._came, self._note_loss
@@ -144,33 +145,30 @@ class AsyncWorker(BaseWorker):
     def _came(self, link: WorkerLink) -> None:
         """Something came: perhaps jobs, perhaps only the way for the next."""
         assigned = link.session.assigned
-        while assigned:
-            job = assigned.popleft()
-            if self._single:
-                self._ready.append(job)
-            else:
-                self._spawn(job)
-        if not self._single:
+        if self._single:
+            self._ready.extend(assigned)
+            assigned.clear()
+            self._changed.set()
+            return
+        self._starting = True  # jobs that end at once need no pump of their own: one for all follows
+        try:
+            while assigned:
+                job = assigned.popleft()
+                registered = self._prepare(job)
+                if registered is None:
+                    self._starter.start(link.loop, self._run(job, None), False)
+                else:
+                    registered.waits = self._starter.start(link.loop, self._run(job, registered), registered.waits)
+        finally:
+            self._starting = False
             self._links.pump()
-        if self._asked or self._single:
+        if self._asked:
             self._changed.set()
 
-    def _spawn(self, job: Job) -> None:
-        loop = asyncio.get_running_loop()
-        if sys.version_info >= (3, 12):  # a task that waits for nothing ends here and now, without a turn of the loop
-            task = asyncio.Task(self._run(job), loop=loop, eager_start=True)
-            if task.done():
-                return
-        else:
-            task = loop.create_task(self._run(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, registered: Registered | None) -> None:
         session = job.session
         packet: bytes | None = None
         try:
-            registered = self._prepare(job)
             if job.lost:
                 return
             if registered is None:
@@ -180,21 +178,26 @@ class AsyncWorker(BaseWorker):
                 job.send = self._send if registered.asynchronous else self._send_from_thread
                 if job.reducer and registered.aggregate is not None:
                     result = await self._mapped(job, registered, registered.aggregate)
+                elif registered.asynchronous:  # as _called does, without a coroutine more
+                    result = await registered.call(job)
                 else:
-                    result = await self._called(job, registered)
+                    result = await self._in_thread(registered.call, job)
                 packet = self._completed(job, result)
             except Exception as error:
                 packet = self._raised(job, error)
         finally:
-            if packet is not None and not job.lost:
-                session.say(packet)
-            session.release(job)
-            if not self._single:
-                self._links.pump()
-            if isinstance(session.owner, WorkerLink):
-                session.owner.flush_when_due()
-            if self._asked:
-                self._changed.set()
+            session.release(job, packet)
+            if not self._starting:
+                self._settle(session)
+
+    def _settle(self, session: WorkerSession) -> None:
+        """A job ended: writes what there is to say, and asks for the next one."""
+        if not self._single:
+            self._links.pump()
+        elif isinstance(session.owner, WorkerLink):
+            session.owner.flush_when_due()
+        if self._asked:
+            self._changed.set()
 
     async def _called(self, job: Job, registered: Registered) -> Any:
         if registered.asynchronous:
@@ -254,7 +257,8 @@ class AsyncWorker(BaseWorker):
         """Runs at most one job. Arguments and result as in `geartrain.Worker.work_once`."""
         if not await self.wait(timeout):
             return False
-        await self._run(self._ready.popleft())
+        job = self._ready.popleft()
+        await self._run(job, self._prepare(job))
         return True
 
     async def wait(self, timeout: float | None = None) -> bool:
@@ -278,9 +282,7 @@ class AsyncWorker(BaseWorker):
 
     async def close(self) -> None:
         """Ends the connections; tasks that run are cancelled. The worker connects again when it is used again."""
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
+        tasks = self._starter.cancel()
         await self._links.close()
         if tasks:
             await asyncio.wait(tasks, timeout=_AFTER_CANCEL)

@@ -7,11 +7,11 @@ it.
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 
 from geartrain.client.address import Server
-from geartrain.client.aio_sockets import WRITE, AioLink, open_link
+from geartrain.client.aio_sockets import AioLink, open_link
 from geartrain.client.pool import Pool
 from geartrain.errors import ConnectionLost
 from geartrain.worker.session import WorkerSession
@@ -45,14 +45,13 @@ class WorkerLink(AioLink):
 
     def flush(self) -> None:
         self._scheduled = False
-        transport, session = self.transport, self.session
+        transport = self.transport
         if transport is None or self.cause:
             return
-        while not (self.paused or transport.is_closing()) and (data := session.pending()):
-            piece = data if len(data) <= WRITE else memoryview(data)[:WRITE]
-            transport.write(piece)
-            session.sent(len(piece))
-        if not self.paused and self._drained:
+        take = self.session.take
+        while not self.paused and (data := take()):
+            transport.write(data)
+        if self._drained and not self.paused:
             self._wake_senders()
 
     def flush_soon(self) -> None:
@@ -63,10 +62,10 @@ class WorkerLink(AioLink):
 
     def flush_when_due(self) -> None:
         """At once where no other job runs that could end in the same turn; that saves a turn."""
-        if self.session.jobs:
-            self.flush_soon()
-        else:
+        if not self.session.jobs:
             self.flush()
+        elif self.session.saying:
+            self.flush_soon()
 
     async def drained(self) -> None:
         """Waits until the connection takes more, or is gone."""
@@ -165,14 +164,16 @@ class AioLinks:
 
     def pump(self) -> None:
         """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
-        links = list(self.links.values())
-        if len(links) > 1:
-            self._turns += 1
-            first = self._turns % len(links)
-            links = links[first:] + links[:first]
-        for link in links:
+        links = self.links.values()
+        for link in self._in_turn(links) if len(links) > 1 else links:
             link.session.pump()
             link.flush_when_due()
+
+    def _in_turn(self, links: Collection[WorkerLink]) -> list[WorkerLink]:
+        self._turns += 1
+        first = self._turns % len(links)
+        row = list(links)
+        return row[first:] + row[:first]
 
     async def close(self) -> None:
         """Ends every connection, and all attempts."""

@@ -28,6 +28,7 @@ logger = logging.getLogger("geartrain.worker")
 
 F = TypeVar("F", bound=Callable[..., Any])
 File = str | os.PathLike[str]
+_COMPLETED: Final = JobEnd.COMPLETE
 _COMPLETE: Final = int(Command.WORK_COMPLETE)
 _FAIL: Final = int(Command.WORK_FAIL)
 _EXCEPTION: Final = int(Command.WORK_EXCEPTION)
@@ -41,14 +42,16 @@ class Registered:
         timeout: what the server is told, in milliseconds; 0 for no limit.
         aggregate: puts reducers' results together, for a job that names a reducer; or None.
         asynchronous: whether `call` is a coroutine function.
+        waits: whether a job of it once did not end in its first step, as far as an `AsyncWorker` has seen.
     """
 
-    __slots__ = ("aggregate", "asynchronous", "call", "timeout")
+    __slots__ = ("aggregate", "asynchronous", "call", "timeout", "waits")
 
     def __init__(self, call: Callable[[Job], Any], timeout: int, aggregate: Aggregate | None) -> None:
         self.call = call
         self.aggregate = aggregate
         self.timeout = timeout
+        self.waits = False
         self.asynchronous = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
             getattr(call, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
@@ -235,10 +238,13 @@ class BaseWorker(ABC):
         if job.end is not None:
             return None
         try:
-            data = b"" if result is None else payload_bytes(result)  # type: ignore[arg-type]
+            if type(result) is bytes:
+                data = result
+            else:
+                data = b"" if result is None else payload_bytes(result)  # type: ignore[arg-type]
         except TypeError as error:
             return self._raised(job, error)
-        job.end = JobEnd.COMPLETE
+        job.end = _COMPLETED
         return job.packet(_COMPLETE, data)
 
     def _raised(self, job: Job, error: BaseException) -> bytes | None:

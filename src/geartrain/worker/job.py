@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "JobEnd"]
 
+_pack: Final = HEADER.pack
 _DATA: Final = int(Command.WORK_DATA)
 _WARNING: Final = int(Command.WORK_WARNING)
 _STATUS: Final = int(Command.WORK_STATUS)
@@ -124,5 +125,7 @@ class Job:
 
     def packet(self, command: int, data: bytes | None) -> bytes:
         """A packet that speaks of this job."""
-        body = self.handle if data is None else self.handle + b"\0" + data
-        return HEADER.pack(REQUEST_MAGIC, command, len(body)) + body
+        handle = self.handle
+        if data is None:
+            return _pack(REQUEST_MAGIC, command, len(handle)) + handle
+        return b"%b%b\0%b" % (_pack(REQUEST_MAGIC, command, len(handle) + 1 + len(data)), handle, data)

@@ -55,6 +55,12 @@ class State(Enum):
     """As ASLEEP, but with a slot that the server may fill at any moment."""
 
 
+_AWAKE: Final = State.AWAKE  # a name is looked up faster than an enum's member, and every job takes several
+_GRABBING: Final = State.GRABBING
+_ASLEEP: Final = State.ASLEEP
+_OFFERED: Final = State.OFFERED
+
+
 class Slots:
     """Places for jobs.
 
@@ -120,7 +126,7 @@ class WorkerSession:
         self.name = name
         self.owner: object = None
         self.jobs: dict[bytes, Job] = {}
-        self.state = State.AWAKE
+        self.state = _AWAKE
         self._ended = False
         self.answered = False
         self.assigned: deque[Job] = deque()
@@ -158,8 +164,8 @@ class WorkerSession:
             self._out.append(request(Command.CAN_DO_TIMEOUT, function, b"%d" % timeout))
         else:
             self._out.append(request(Command.CAN_DO, function))
-        if self.state is State.ASLEEP:
-            self.state = State.AWAKE  # gearmand does not wake a sleeper for jobs that wait for its new function
+        if self.state is _ASLEEP:
+            self.state = _AWAKE  # gearmand does not wake a sleeper for jobs that wait for its new function
 
     def cant_do(self, function: bytes) -> None:
         """Takes a function back; while a job of it runs, not before that ends, for gearmand would requeue it."""
@@ -180,22 +186,29 @@ class WorkerSession:
     def pump(self) -> None:
         """Asks for a job where a slot is free. Call it after every change, before writing."""
         slots = self._slots
-        if self.state is not State.AWAKE or slots.free <= 0 or slots.closed or self._ended or not self._functions:
+        if self.state is not _AWAKE or slots.free <= 0 or slots.closed or self._ended or not self._functions:
             return
         slots.free -= 1
         if self._all_yours and self._grabbed:
             self._out.append(_PRE_SLEEP)
-            self.state = State.OFFERED
+            self.state = _OFFERED
         else:
             self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
-            self.state = State.GRABBING
+            self.state = _GRABBING
+
+    @property
+    def saying(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._out)
 
     def say(self, packet: bytes) -> None:
         """Queues a packet about a job."""
         self._out.append(packet)
 
-    def release(self, job: Job) -> None:
-        """A job's task is over; its slot is free."""
+    def release(self, job: Job, packet: bytes | None = None) -> None:
+        """A job's task is over, with a packet that says how where it has not said so itself; its slot is free."""
+        if packet is not None and not job.lost:
+            self._out.append(packet)
         if self.jobs.pop(job.handle, None) is not None:
             self._slots.free += 1
             if self._leaving:
@@ -229,6 +242,20 @@ class WorkerSession:
             out.appendleft(memoryview(first)[count:])
         return self.pending() if out else b""
 
+    def take(self) -> bytes | memoryview:
+        """The next bytes to write, for a transport that keeps what the system does not take: they count as sent."""
+        out = self._out
+        if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
+            data: bytes | memoryview = b"".join(out)
+            out.clear()
+            return data
+        data = self.pending()
+        if data:
+            if len(data) > _WRITE:
+                data = memoryview(data)[:_WRITE]
+            self.sent(len(data))
+        return data
+
     # Bytes in.
 
     def receive(self, data: bytes) -> None:
@@ -258,9 +285,9 @@ class WorkerSession:
 
     def _assign(self, job: Job) -> None:
         self._asked_all_yours = False
-        if self.state is State.GRABBING or self.state is State.OFFERED:
+        if self.state is _GRABBING or self.state is _OFFERED:
             self._grabbed = True
-            self.state = State.AWAKE
+            self.state = _AWAKE
         else:
             self._slots.free -= 1  # unasked: it waits for a slot, and is not lost
         self.jobs[job.handle] = job
@@ -268,26 +295,26 @@ class WorkerSession:
 
     def _on_no_job(self, parts: list[bytes]) -> None:
         self._asked_all_yours = False
-        if self.state is not State.GRABBING:
+        if self.state is not _GRABBING:
             return
         self._grabbed = True
         if self._slots.closed:
-            self.state = State.AWAKE
+            self.state = _AWAKE
             self._slots.free += 1
             return
         self._out.append(_PRE_SLEEP)
         if self._all_yours:
-            self.state = State.OFFERED
+            self.state = _OFFERED
         else:
-            self.state = State.ASLEEP
+            self.state = _ASLEEP
             self._slots.free += 1
 
     def _on_noop(self, parts: list[bytes]) -> None:
-        if self.state is State.OFFERED:  # this server wakes after all: the slot is ours already
+        if self.state is _OFFERED:  # this server wakes after all: the slot is ours already
             self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
-            self.state = State.GRABBING
-        elif self.state is State.ASLEEP:
-            self.state = State.AWAKE
+            self.state = _GRABBING
+        elif self.state is _ASLEEP:
+            self.state = _AWAKE
 
     def _on_echo(self, parts: list[bytes]) -> None:
         pass
@@ -299,7 +326,7 @@ class WorkerSession:
             if self._all_yours and code in _NOT_OFFERED:
                 self._all_yours = False
                 return
-        if self.state is State.GRABBING and code in _NOT_OFFERED and self._grab + 1 < len(GRABS):
+        if self.state is _GRABBING and code in _NOT_OFFERED and self._grab + 1 < len(GRABS):
             self._grab += 1
             self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
             return
@@ -308,20 +335,20 @@ class WorkerSession:
     @property
     def expecting(self) -> bool:
         """Whether the server may send a job at any moment."""
-        return self.state is State.GRABBING or self.state is State.OFFERED
+        return self.state is _GRABBING or self.state is _OFFERED
 
     # The end.
 
     @property
     def awaiting(self) -> bool:
         """Whether the answer to a grab is still due; to leave without it would throw a job back."""
-        return self.state is State.GRABBING
+        return self.state is _GRABBING
 
     def lost(self) -> None:
         """The connection ended. The server gives the jobs to other workers; their tasks here may see it."""
-        if self.state is State.GRABBING or self.state is State.OFFERED:
+        if self.state is _GRABBING or self.state is _OFFERED:
             self._slots.free += 1
-        self.state = State.AWAKE
+        self.state = _AWAKE
         self._ended = True  # a dead session must take no slot
         for job in self.jobs.values():
             job.lost = True

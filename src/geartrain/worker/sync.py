@@ -153,9 +153,7 @@ class Worker(BaseWorker):
         session = job.session
         packet = None if job.lost else self._outcome(job)
         with self._links.lock:
-            if packet is not None and not job.lost:
-                session.say(packet)
-            session.release(job)
+            session.release(job, packet)
 
     def _outcome(self, job: Job) -> bytes | None:
         """Runs a job's task. Returns the packet that ends the job, None where the task has ended it."""
