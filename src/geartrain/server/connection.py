@@ -58,7 +58,7 @@ class Connection:
     Attributes:
         engine: gets what is read.
         peer: what the engine knows of it.
-        proven: whether a whole packet or line has come.
+        proven: whether a whole packet or line has come, or nobody waits for it.
     """
 
     __slots__ = (

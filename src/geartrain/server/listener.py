@@ -81,6 +81,8 @@ class Hub:
         self.connections[connection] = None
         if self._first_packet_timeout:
             self._unproven[connection] = monotonic()
+        else:
+            connection.proven = True  # nobody asks
         self.reactor.watch(connection.fd, connection, True, False)
 
     def proven(self, connection: Connection) -> None:
