@@ -1,5 +1,6 @@
 """What a program at the other end of a socket sees."""
 
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,16 @@ from geartrain.testing.server import Server
 from tests.server.wire import Wire
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Both ways of watching sockets: our poller in asyncio's loop, and add_reader on uvloop."""
-    if request.param == "uvloop":
+@pytest.fixture(params=["asyncio", "uvloop", "no epoll"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """All ways of watching sockets: our poller in asyncio's loop, and add_reader on uvloop and where there is no epoll."""
+    loop = request.param
+    if loop == "uvloop":
         pytest.importorskip("uvloop", reason="uvloop is not installed (geartrain[fast])")
-    with Server(loop=request.param) as server:
+    if loop == "no epoll":
+        loop = "auto"
+        monkeypatch.delattr(select, "epoll")
+    with Server(loop=loop) as server:
         yield server
 
 

@@ -229,7 +229,8 @@ def run(main: Callable[[], Coroutine[Any, Any, int]], loop: str = "auto") -> int
     Raises:
         ConfigError: uvloop is asked for and not installed.
     """
-    factory: Callable[[], asyncio.AbstractEventLoop] = GearLoop
+    # epoll is Linux's; elsewhere asyncio's own selector does, with a call more per packet
+    factory: Callable[[], asyncio.AbstractEventLoop] = GearLoop if hasattr(select, "epoll") else asyncio.new_event_loop
     if loop == "uvloop":
         try:
             import uvloop

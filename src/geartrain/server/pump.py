@@ -5,11 +5,11 @@ compiled build can take it along. Must not know asyncio, jobs or the protocol.
 """
 
 import os
-import select
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    import select
     from collections.abc import Callable
 
 __all__ = ["Pump", "Watched"]
@@ -46,7 +46,7 @@ class Pump:
 
     __slots__ = ("_alone", "_luck", "epoll", "hurry", "owners", "turn")
 
-    def __init__(self, epoll: select.epoll) -> None:
+    def __init__(self, epoll: "select.epoll") -> None:
         self.epoll: select.epoll = epoll
         self.owners: dict[int, Watched] = {}
         self.turn: Callable[[], float | None] | None = None
