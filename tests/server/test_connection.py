@@ -15,7 +15,7 @@ from tests.server.wire import Wire
 
 @pytest.fixture(params=["asyncio", "uvloop", "no epoll"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """All ways of watching sockets: our poller in asyncio's loop, and add_reader on uvloop and where there is no epoll."""
+    """All ways of watching sockets: our poller in asyncio's loop; add_reader on uvloop, and where epoll is missing."""
     loop = request.param
     if loop == "uvloop":
         pytest.importorskip("uvloop", reason="uvloop is not installed (geartrain[fast])")
