@@ -46,9 +46,9 @@ class AsyncTask(BaseTask):
         if self._watchers:
             wake(self._watchers)
 
-    async def _until_done(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    async def _until_done(self) -> None:
         while not self.done:
-            waiter = (loop or asyncio.get_running_loop()).create_future()
+            waiter = asyncio.get_running_loop().create_future()
             self._wake_at_end(waiter)
             await waiter
 
@@ -139,7 +139,10 @@ class AsyncClient(BaseClient[AsyncTask]):
         task = self._make(function, payload_bytes(workload), unique, priority)
         loop = self._linker.start((task,), only_result=True)
         if timeout is None and self.timeout is None:
-            await task._until_done(loop)
+            while not task.done:  # as _until_done does, without a coroutine more
+                waiter = loop.create_future()
+                task._wake_at_end(waiter)
+                await waiter
             return task._outcome()
         return await task.result(timeout)
 

@@ -11,12 +11,15 @@ import sys
 from typing import Any, Final, Protocol
 
 from geartrain.client.address import Server
-from geartrain.client.sockets import CHUNK, SHORT
+from geartrain.client.sockets import CHUNK
 
 __all__ = ["PlainTransport", "connect_plain"]
 
 
 _WAITS_FOR_MORE: Final = sys.platform == "linux"
+_PATIENCE: Final = 0.25
+"""Seconds. Only an ERROR that is shorter than a JOB_CREATED ever waits so long, and a timer that is due sooner costs
+every turn of the loop more than a job's own steps: the system sets its clock for it."""
 
 
 class Reader(Protocol):
@@ -114,7 +117,7 @@ class PlainTransport(asyncio.Transport):
             self._reader.resume_writing()
 
     def gather(self, size: int) -> None:
-        """Looks only once more than so many bytes are there, or after `SHORT`. 0: as soon as any are.
+        """Looks only once more than so many bytes are there, or after a quarter of a second. 0: as soon as any are.
 
         A short job's result follows its JOB_CREATED at once. Each would wake the loop; so both wake it once.
         """
@@ -123,7 +126,7 @@ class PlainTransport(asyncio.Transport):
         if size != self._least:
             self._set_least(size)
         if size and self._later is None:
-            self._later = self._loop.call_later(SHORT, self._look)
+            self._later = self._loop.call_later(_PATIENCE, self._look)
 
     def _set_least(self, size: int) -> None:
         self._least = size

@@ -76,7 +76,7 @@ class AioLink(asyncio.BufferedProtocol):
             self.transport.abort()
 
     def gather(self, size: int) -> None:
-        """Has the loop look only once more than so many bytes have come, or after `SHORT`; 0: as soon as any have."""
+        """Has the loop look only once more than so many bytes have come, or a moment later; 0: as soon as any have."""
         if self._plain is not None:
             self._plain.gather(size)
 

@@ -7,7 +7,7 @@ it.
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from time import monotonic
 
 from geartrain.client.address import Server
@@ -165,15 +165,14 @@ class AioLinks:
     def pump(self) -> None:
         """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
         links = self.links.values()
-        for link in self._in_turn(links) if len(links) > 1 else links:
+        for link in links if len(links) == 1 else self._in_turn(list(links)):
             link.session.pump()
             link.flush_when_due()
 
-    def _in_turn(self, links: Collection[WorkerLink]) -> list[WorkerLink]:
+    def _in_turn(self, links: list[WorkerLink]) -> list[WorkerLink]:
         self._turns += 1
-        first = self._turns % len(links)
-        row = list(links)
-        return row[first:] + row[:first]
+        first = self._turns % (len(links) or 1)
+        return links[first:] + links[:first]
 
     async def close(self) -> None:
         """Ends every connection, and all attempts."""

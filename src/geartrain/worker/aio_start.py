@@ -18,6 +18,7 @@ from typing import Any, Final
 __all__ = ["Starter"]
 
 _NAME: Final = "geartrain job"
+_ENDED: Final = object()
 
 
 class Starter:
@@ -88,21 +89,24 @@ class _Reserve:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.given: asyncio.Future[None] = loop.create_future()
-        self._rest: tuple[Context, Coroutine[Any, Any, None], Any] | None = None
+        self._rest: tuple[Context, Generator[Any, Any, None], Any] | None = None
         self.begun = False
         self.task = asyncio.Task(self._carry_on(), loop=loop, name=_NAME)
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> bool:
         """Takes the first step of a coroutine. Returns whether that was all; otherwise it is this task's now."""
         context = copy_context()  # each has its own, as each task has
+        steps = coroutine.__await__()
         _enter_task(self._loop, self.task)
         try:
-            awaited = context.run(coroutine.send, None)
-        except (StopIteration, asyncio.CancelledError):
+            awaited = context.run(next, steps, _ENDED)  # as send(None), but the end is no exception
+        except asyncio.CancelledError:
             return True
         finally:
             _leave_task(self._loop, self.task)
-        self._rest = context, coroutine, awaited
+        if awaited is _ENDED:
+            return True
+        self._rest = context, steps, awaited
         if not self.given.done():  # it is when the coroutine has cancelled its task
             self.given.set_result(None)
         return False
@@ -124,7 +128,7 @@ class _Reserve:
 
 @awaitable
 def _rest_of(
-    context: Context, coroutine: Coroutine[Any, Any, None], awaited: Any, error: BaseException | None
+    context: Context, steps: Generator[Any, Any, None], awaited: Any, error: BaseException | None
 ) -> Generator[Any, None, None]:
     """Runs a coroutine from where it waits for something, or from an error that reached it there."""
     while True:
@@ -135,9 +139,9 @@ def _rest_of(
                 error = thrown
         try:
             if error is None:
-                awaited = context.run(coroutine.send, None)
+                awaited = context.run(steps.send, None)
             else:
                 problem, error = error, None
-                awaited = context.run(coroutine.throw, problem)
+                awaited = context.run(steps.throw, problem)
         except StopIteration:
             return

@@ -245,15 +245,16 @@ class WorkerSession:
     def take(self) -> bytes | memoryview:
         """The next bytes to write, for a transport that keeps what the system does not take: they count as sent."""
         out = self._out
+        if not out:
+            return b""
         if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
             data: bytes | memoryview = b"".join(out)
             out.clear()
             return data
         data = self.pending()
-        if data:
-            if len(data) > _WRITE:
-                data = memoryview(data)[:_WRITE]
-            self.sent(len(data))
+        if len(data) > _WRITE:
+            data = memoryview(data)[:_WRITE]
+        self.sent(len(data))
         return data
 
     # Bytes in.
