@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from geartrain.client.aio_link import Linker
 from geartrain.client.base import BaseClient
 from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes
-from geartrain.client.task import BaseTask, Callbacks, JobStatus, describe
+from geartrain.client.task import BaseTask, JobStatus, describe
 from geartrain.errors import RequestTimeout
 from geartrain.protocol.commands import Command
 
@@ -23,25 +23,14 @@ R = TypeVar("R")
 class AsyncTask(BaseTask):
     """A submitted job: awaitable, and an asynchronous iterator over its data."""
 
-    __slots__ = ("_waiters", "_watchers")
+    __slots__ = ()
     _client: "AsyncClient"
-
-    def __init__(
-        self,
-        client: object,
-        function: bytes,
-        unique: bytes,
-        packet: tuple[bytes, ...],
-        background: bool,
-        callbacks: Callbacks,
-    ) -> None:
-        super().__init__(client, function, unique, packet, background, callbacks)
-        self._waiters: list[asyncio.Future[None]] | None = None  # made when somebody waits: of many tasks, for few
-        self._watchers: list[asyncio.Future[None]] | None = None
+    _waiters: list[asyncio.Future[None]] | None  # made when somebody waits: of many tasks, for few
+    _watchers: list[asyncio.Future[None]] | None
 
     def notify(self) -> None:
         """Wakes who waits: for the end only when it has come, for anything else to look for themselves."""
-        if self.done and self._waiters:
+        if self._waiters and self.done:
             wake(self._waiters)
         if self._watchers:
             wake(self._watchers)

@@ -211,7 +211,12 @@ class ClientSession:
         return self._joined.pop(handle, None) or (task,)
 
     def _on_complete(self, parts: list[bytes]) -> None:
-        for task in self._ended(parts[0]):
+        if self._joined:
+            ended = self._ended(parts[0])
+        else:  # the one task, most often: without a row of one
+            task = self._jobs.pop(parts[0], None)
+            ended = () if task is None else (task,)
+        for task in ended:
             callback = task.on_complete(parts[1])
             if callback is not None:
                 self._call(callback, task)

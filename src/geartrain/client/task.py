@@ -131,7 +131,9 @@ class BaseTask:
         "_chunks",
         "_client",
         "_final",
+        "_waiters",
         "_warnings",
+        "_watchers",
         "background",
         "callbacks",
         "done",
@@ -171,6 +173,8 @@ class BaseTask:
         self.done = False
         self._chunks: deque[bytes] | None = None
         self._final: bytes | None = None
+        self._waiters: Any = None  # the asyncio task's; an __init__ of its own would cost every job a call
+        self._watchers: Any = None
 
     def __repr__(self) -> str:
         name = self.function.decode("utf-8", "backslashreplace")
