@@ -51,6 +51,30 @@ def test_any_bytes_do_no_harm(chunks: list[bytes]) -> None:
             assert all(isinstance(part, bytes) for part in parts)
 
 
+@pytest.mark.parametrize("size", [32 * 1024, 64 * 1024])
+def test_a_large_result_is_passed_on_as_it_came(size: int) -> None:
+    result = bytes(range(256)) * 4096
+    stream = request(Command.WORK_COMPLETE, b"H:x:1", result) + request(Command.GRAB_JOB)
+    parser = Parser()
+    got: list[tuple[int, list[bytes]]] = []
+    for start in range(0, len(stream), size):
+        got += parser.feed(stream[start : start + size])
+    (command, parts), grab = got
+    assert command == Command.WORK_COMPLETE
+    assert parts[0] == b"H:x:1"
+    assert b"".join(parts[1:]) == result
+    assert (len(parts) == 2) == (size == 32 * 1024), "many pieces are joined"
+    assert grab == (Command.GRAB_JOB, [])
+
+
+def test_a_client_gets_a_large_result_in_one_part() -> None:
+    result = b"x" * (1 << 20)
+    stream = response(Command.WORK_COMPLETE, b"H:x:1", result)
+    parser = Parser(RESPONSE_MAGIC)
+    assert parser.feed(stream[:600_000]) == []
+    assert parser.feed(stream[600_000:]) == [(Command.WORK_COMPLETE, [b"H:x:1", result])]
+
+
 def test_a_large_packet_in_many_pieces() -> None:
     workload = bytes(range(256)) * 8192
     stream = request(Command.SUBMIT_JOB, b"f", b"u", workload) + request(Command.GRAB_JOB)

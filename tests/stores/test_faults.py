@@ -211,6 +211,22 @@ def test_memcached_is_full_until_workers_have_made_room() -> None:
         store.close()
 
 
+def test_memcached_forgets_what_was_refused_while_it_was_full() -> None:
+    """A part of the batch was stored before there was no more room: it must not come back."""
+    with services.memcached("-m", "8", "-f", "4", "-o", "no_modern,lru_crawler") as service:
+        options = {"libmemcached-servers": f"127.0.0.1:{service.port}"}
+        store = find("memcached").from_options(options, PREFIX)
+        store.open()
+        refused = [job(n, b"u%d" % n, workload=b"x" * 100_000) for n in range(1, 301)]
+        fails(store, *refused)
+        eventually(store.apply, Batch(dones=[one.key for one in refused]))
+        store.close()
+        again = find("memcached").from_options(options, PREFIX)
+        again.open()
+        assert list(again.load()) == []
+        again.close()
+
+
 def test_memcached_spreads_its_keys_as_gearmands_library_does() -> None:
     with (
         services.memcached("-o", "no_modern,lru_crawler") as one,

@@ -176,10 +176,10 @@ def _work_complete(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
     job.function.stats.completed += 1
     clients = job.clients
     if clients is not None:
-        if len(parts[1]) < _LARGE:
+        if len(parts) == 2 and len(parts[1]) < _LARGE:
             engine.tell(job, completed(handle, parts[1]))
         else:
-            _tell_large(engine, job, _COMPLETE, parts[1])
+            _pass_on(engine, job, _COMPLETE, parts)
     engine.finish(job)
 
 
@@ -200,7 +200,7 @@ def _work_exception(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
         return
     job.function.stats.exceptions += 1
     if job.clients is not None:
-        packet = forward(int(Command.WORK_EXCEPTION), job.handle, parts[1])
+        packet = forward(int(Command.WORK_EXCEPTION), job.handle, b"".join(parts[1:]))
         # gearmand ends this handle with a NUL, and libgearman's client, that does not know such a handle, hangs.
         failure = failed(job.handle)
         for client in job.clients:
@@ -224,7 +224,7 @@ def _passer(command: int) -> Handler:
         if job is None:
             engine.refuse(peer, b"JOB_NOT_FOUND", b"Job does not exist on server")
         else:
-            _tell_large(engine, job, command, parts[1])
+            _pass_on(engine, job, command, parts)
 
     return pass_on
 
@@ -233,15 +233,16 @@ def _running(peer: Peer, handle: bytes) -> Job | None:
     return peer.running.get(handle) if peer.running else None
 
 
-def _tell_large(engine: Engine, job: Job, command: int, data: bytes) -> None:
-    """Sends data to the clients of a job without a copy for each of them."""
+def _pass_on(engine: Engine, job: Job, command: int, parts: list[bytes]) -> None:
+    """Sends a worker's data to the clients of a job without a copy for each of them."""
     if job.clients is not None:
+        size = sum(map(len, parts)) - len(parts[0])
         head = forward(command, job.handle, b"")
-        head = head[:8] + (len(job.handle) + 1 + len(data)).to_bytes(4, "big") + head[12:]
+        head = head[:8] + (len(job.handle) + 1 + size).to_bytes(4, "big") + head[12:]
         for client in job.clients:  # one after the other: a peer that submitted twice stands here twice
             engine.send(client, head)
-            engine.send(client, data)
-            if len(data) >= _LARGE:
+            client.out += parts[1:]
+            if size >= _LARGE:
                 client.large = True
 
 

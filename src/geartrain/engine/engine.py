@@ -203,9 +203,11 @@ class Engine:
             self.uniques.add(job)
         function.total += 1
         function.stats.submitted += 1
-        if background:
-            self._make_durable(job)
-            self._created(peer, job)
+        journal = self.journal if background else None
+        if journal is not None:
+            journal.add(job)
+        elif background:
+            job.durable = MEMORY
         else:
             job.clients = [peer]
             waits = peer.waits
@@ -213,10 +215,13 @@ class Engine:
                 peer.waits = {job}
             else:
                 waits.add(job)
+        if journal is None or journal.lazy:
             peer.out.append(created(handle))
             if not peer.dirty:
                 peer.dirty = True
                 self.dirty.append(peer)
+        else:
+            journal.hold(peer, job, created(handle), self.now)
         if extra is not None:
             job.extra = extra
             if extra.when > 0 and self.delay(job):

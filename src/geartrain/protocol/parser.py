@@ -6,7 +6,7 @@ Promises:
 - Linear time: no byte is looked at again because a packet came in many pieces.
 - Bounded memory: what is kept is what has arrived, never what a header announces; a packet above `max_packet`
   and a text line above `MAX_LINE` end the stream.
-- A large workload is copied once, from the pieces it came in.
+- A large workload is copied once, from the pieces it came in; a large result is not copied.
 """
 
 from struct import Struct
@@ -18,7 +18,9 @@ from geartrain.protocol.packets import HEADER_SIZE, REQUEST_MAGIC, RESPONSE_MAGI
 __all__ = ["DEFAULT_MAX_PACKET", "MAX_LINE", "TEXT", "TOO_FEW", "WRONG_MAGIC", "Fault", "Item", "Parser"]
 
 Item: TypeAlias = tuple[int, list[bytes]]
-"""A command's number and the parts of its body (the arguments, and the data last), or one of these three:"""
+"""A command's number and the parts of its body (the arguments, and the data last), or one of the three below.
+
+Much data of a worker, which a server only passes on, may stand in several parts: the pieces in which it came."""
 
 TEXT: Final = MAX_COMMAND + 1
 """A line of the text protocol, without its end: one part."""
@@ -35,10 +37,15 @@ _HEADER: Final = Struct(">QI")
 _unpack: Final = _HEADER.unpack_from
 _SPLITS: Final = [0] + [max(LAYOUTS[c].parts - 1, 0) for c in sorted(LAYOUTS)]
 """NULs to split a body at. There is one part more, or the packet is too short."""
-_DATA_MAY_LACK: Final = frozenset(
+_FROM_WORKERS: Final = frozenset(
     int(command) for command in (Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION)
 )
-"""Perl's Gearman::Worker sends an empty result as the handle alone, without a NUL (and hangs on gearmand)."""
+"""A handle and a worker's data. Perl's Gearman::Worker sends an empty result as the handle alone, without a NUL (and
+hangs on gearmand)."""
+_PIECES_FROM: Final = 256 * 1024
+"""Bytes of a worker's packet that are not joined any more,"""
+_MOST_PIECES: Final = 32
+"""unless they came in more pieces than this."""
 _TINY_PIECES: Final = 512
 _NO_PARTS: Final[list[bytes]] = []
 _EMPTY: Final[list[Item]] = [
@@ -178,7 +185,7 @@ class Parser:
             self._refuse(b"", "the bytes are not a Gearman packet")
             return
         elif len(rest) >= HEADER_SIZE:
-            length: int = _HEADER.unpack_from(rest)[1]
+            length: int = _unpack(rest)[1]
             if length > self._max:
                 self._refuse(
                     b"ARGUMENT_TOO_LARGE",
@@ -200,14 +207,17 @@ class Parser:
         self.missing = 0
         chunks.append(data[:missing] if len(data) > missing else data)
         items: list[Item] = []
-        key: int = _HEADER.unpack_from(first)[0]
+        key: int
+        length: int
+        key, length = _unpack(first)
         command = key - self._base
         if 1 <= command <= MAX_COMMAND:
             splits = _SPLITS[command]
             parts = first[HEADER_SIZE:].split(b"\0", splits)
             if len(parts) > splits:
                 chunks.insert(0, parts[-1])
-                parts[-1] = b"".join(chunks)
+                whole = length < _PIECES_FROM or len(chunks) > _MOST_PIECES or command not in _FROM_WORKERS
+                parts[-1:] = (b"".join(chunks),) if whole or not self._text else chunks
             else:
                 chunks.insert(0, first[HEADER_SIZE:])
                 parts = b"".join(chunks).split(b"\0", splits)
@@ -282,6 +292,6 @@ def _cut(data: bytes, start: int, end: int, splits: int) -> list[bytes]:
 
 def _short(command: int, parts: list[bytes]) -> Item:
     """A packet with fewer parts than its command has."""
-    if command in _DATA_MAY_LACK and parts:
+    if command in _FROM_WORKERS and parts:
         return (command, [parts[0], b""])
     return (TOO_FEW, [b"%d" % command])

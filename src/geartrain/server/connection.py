@@ -34,7 +34,7 @@ PAUSE_READING: Final = 16 * 1024 * 1024
 """Unread replies, in bytes, at which no more requests are taken from a peer until it reads."""
 _PIECES: Final = 64
 """Pieces of output given to one sendmsg."""
-_SLICE: Final = 64
+_SLICE: Final = 128
 """Packets that are served before the clock is looked at."""
 _LONG: Final = 0.01
 """Seconds after which a peer that sent much waits for its next turn: the others have theirs first."""
@@ -50,6 +50,15 @@ class _Gone(Link):
 
 
 _GONE: Final = _Gone()
+
+
+def _rest(pieces: list[bytes], sent: int) -> list[bytes | memoryview]:
+    """What is left of the pieces after so many bytes."""
+    for position, piece in enumerate(pieces):
+        if sent < len(piece):
+            return [memoryview(piece)[sent:] if sent else piece, *pieces[position + 1 :]]
+        sent -= len(piece)
+    return []
 
 
 class Connection:
@@ -204,26 +213,28 @@ class Connection:
 
     def _send(self, ready: list[bytes]) -> None:
         """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large."""
-        if self.peer.large:
-            self.peer.large = False
-            self._unsent = []
-            self._queue(ready)
-            self._send_pieces()
-            return
-        data = ready[0] if len(ready) == 1 else b"".join(ready)
+        peer = self.peer
         try:
-            sent = self._sock.send(data)
+            if peer.large and len(ready) <= _PIECES:
+                size = sum(map(len, ready))
+                sent = self._sock.sendmsg(ready)
+            else:
+                if len(ready) > 1:
+                    ready[:] = (b"".join(ready),)
+                size = len(ready[0])
+                sent = self._sock.send(ready[0])
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
             self._lost(error)
             return
+        peer.large = False
         self._stats.bytes_out += sent
-        ready.clear()
-        if sent < len(data):
-            self._unsent = [memoryview(data)[sent:]]
-            self._unsent_size = len(data) - sent
+        if sent < size:
+            self._unsent = _rest(ready, sent)
+            self._unsent_size = size - sent
             self._await_writable()
+        ready.clear()
 
     def writable(self) -> None:
         self._send_pieces()

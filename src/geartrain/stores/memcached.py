@@ -274,16 +274,21 @@ class MemcachedStore:
 
     def _add(self, adds: Iterable[StoredJob]) -> None:
         jobs: list[Item] = []
-        cards: list[Item] = []
+        before: list[Item] = []
+        behind: list[Item] = []
         stale: list[bytes] = []
         for job in adds:
             card, items, gone = self._layout.entry(job)
-            cards.append(card)
+            in_parts = items[0].key.startswith(self._layout.base)
+            # A batch may break off anywhere. A job under gearmand's key that has no card would be taken for one of
+            # gearmand's, and run although it was refused; parts that have none are nothing.
+            (behind if in_parts else before).append(card)
             jobs += items
             stale += gone
         self._delete(stale)
+        self._set(before)
         self._set(jobs)
-        self._set(cards)
+        self._set(behind)
 
     def _change(self, changes: Mapping[int, Mapping[str, int]]) -> None:
         cards = self._cards(list(changes))
