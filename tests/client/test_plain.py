@@ -110,8 +110,8 @@ async def test_an_answer_that_is_shorter_than_expected_is_not_held_back() -> Non
         other.send(b"short")
         assert await noted.until(5) == b"short"
         transport.gather(3)
-        other.send(b"and more")
-        assert await noted.until(13) == b"shortand more"
+        other.send(b" and more")
+        assert await noted.until(14) == b"short and more"
 
 
 @in_loop
