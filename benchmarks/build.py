@@ -4,6 +4,7 @@ Owns benchmarks/bin and the paths of the environments. Knows no row and no serve
 """
 
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,9 @@ __all__ = ["BIN", "COMPILED_PYTHON", "PLAIN_PYTHON", "ROOT", "BenchError", "has_
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent
 BIN: Final = HERE / "bin"
-PLAIN_PYTHON: Final = ROOT / ".venv-plain" / "bin" / "python"
-"""Made by scripts/bench."""
+_PLAIN: Final = ROOT / ".venv-plain" / "bin" / "python"
+PLAIN_PYTHON: Final = _PLAIN if _PLAIN.exists() else Path(sys.executable)
+"""Made by scripts/bench; without that, the interpreter that runs this."""
 COMPILED_PYTHON: Final = ROOT / ".venv-compiled" / "bin" / "python"
 """Made by scripts/compile."""
 _OPENSSL: Final = ("-lssl", "-lcrypto")

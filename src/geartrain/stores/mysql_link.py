@@ -93,7 +93,7 @@ class MysqlLink(Link):
         if "when_to_run" not in columns:
             self._all(f"ALTER TABLE {self._queue} ADD COLUMN when_to_run INT")
         lock = hashlib.sha256(f"{self._where.database}.{self._where.table}".encode()).hexdigest()[:32]
-        if self._all("SELECT GET_LOCK(%s, 0)", (f"geartrain-{lock}",))[0][0] != 1:
+        if self._all("SELECT GET_LOCK(%s, 1)", (f"geartrain-{lock}",))[0][0] != 1:
             raise StoreLocked(
                 f"{self._name} is in use by another server. Stop it, or give this one a table of its own."
             )

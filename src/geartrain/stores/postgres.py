@@ -6,6 +6,7 @@ Owns the SQL of this dialect and what its errors mean.
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from geartrain.errors import ConfigError, StoreError, StoreLocked, StoreRejected, StoreUnavailable
@@ -132,13 +133,14 @@ class PostgresLink(Link):
         )
         db.execute(f"ALTER TABLE {self._queue} ADD COLUMN IF NOT EXISTS when_to_run INTEGER")
         # By the table's number: one lock for all the names under which it can be reached.
-        got = db.execute(
-            "SELECT pg_try_advisory_lock((%s::bigint << 32) | %s::regclass::oid::bigint)", (_LOCK, self._queue)
-        ).fetchone()
-        if got != (True,):
-            raise StoreLocked(
-                f"{self._name} is in use by another server. Stop it, or give this one a table of its own."
-            )
+        lock = "SELECT pg_try_advisory_lock((%s::bigint << 32) | %s::regclass::oid::bigint)"
+        deadline = monotonic() + _LOCK_WAIT
+        while db.execute(lock, (_LOCK, self._queue)).fetchone() != (True,):
+            if monotonic() >= deadline:
+                raise StoreLocked(
+                    f"{self._name} is in use by another server. Stop it, or give this one a table of its own."
+                )
+            sleep(0.02)
         with db.transaction():
             db.execute(
                 f"CREATE TABLE IF NOT EXISTS {self._jobs} (number BIGINT NOT NULL UNIQUE, unique_key VARCHAR(64), "
@@ -287,6 +289,8 @@ class PostgresLink(Link):
 
 _LOCK: Final = int.from_bytes(hashlib.sha256(b"geartrain queue").digest()[:3])
 """Our part of the advisory lock's number; the table's is the other."""
+_LOCK_WAIT: Final = 1.0
+"""Seconds: PostgreSQL lets go of a lock a moment after the connection of a server that has just stopped."""
 
 
 _FROM_NEW: Final = "SELECT unique_key, function_name, {} FROM new"
