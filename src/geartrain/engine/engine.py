@@ -348,12 +348,8 @@ class Engine:
             self.timers.drop()
         if job.unique:
             self.uniques.remove(job)
-        clients = job.clients
-        if clients is not None:
-            for peer in clients:
-                if peer.waits is not None:
-                    peer.waits.discard(job)
-            job.clients = None
+        if job.clients is not None:
+            self._part(job)
         if job.durable > MEMORY:
             self._done(job)
 
