@@ -194,9 +194,7 @@ class Engine:
             function.stats.refused += 1
             self.refuse(peer, b"QUEUE_ERROR", b"Job queue is full")
             return
-        number = self._number
-        self._number = number + 1
-        handle = b"%b%d" % (self._prefix, number)
+        handle = self.new_handle()
         job = Job(handle, function, unique, workload, priority, FOREGROUND, self.now)
         self.jobs[handle] = job
         if unique:
@@ -238,28 +236,20 @@ class Engine:
         self.timers.add(self.now + wait, job)
         return True
 
-    def _make_durable(self, job: Job) -> None:
-        if self.journal is None:
-            job.durable = MEMORY
-        else:
-            self.journal.add(job)
-
-    def _created(self, peer: Peer, job: Job) -> None:
-        """JOB_CREATED for a background job: once it is safe."""
-        packet = created(job.handle)
-        journal = self.journal
-        if journal is None or journal.lazy or job.durable == MEMORY or job.durable == STORED:
-            self.send(peer, packet)
-        else:
-            journal.hold(peer, job, packet, self.now)
-
     def _join(self, peer: Peer, job: Job, background: bool) -> None:
         """One more submission for a live job. Once any of them was in the background, it stays so."""
         job.function.stats.joined += 1
+        packet = created(job.handle)
         if background:
-            if job.durable == FOREGROUND:
-                self._make_durable(job)
-            self._created(peer, job)
+            journal = self.journal
+            if journal is None:
+                job.durable = MEMORY
+            elif job.durable == FOREGROUND:
+                journal.add(job)
+            if journal is None or journal.lazy or job.durable == MEMORY or job.durable == STORED:
+                self.send(peer, packet)
+            else:
+                journal.hold(peer, job, packet, self.now)
             return
         if job.clients is None:
             job.clients = [peer]
@@ -268,7 +258,7 @@ class Engine:
         if peer.waits is None:
             peer.waits = set()
         peer.waits.add(job)
-        self.send(peer, created(job.handle))
+        self.send(peer, packet)
 
     def assign(self, peer: Peer, job: Job) -> None:
         """Gives a job to a worker."""
@@ -325,33 +315,10 @@ class Engine:
             self.wakeups.wake(function)
 
     def finish(self, job: Job) -> None:
-        """A worker ended its job. The caller has told the clients and counted how.
-
-        The same as `_unassign` and `_end`, for the case that every job comes to.
-        """
-        handle = job.handle
-        function = job.function
-        worker = job.worker
-        assert worker is not None
-        running = worker.running
-        functions = worker.functions
-        assert running is not None
-        function.stats.ended(self.now - job.started)
-        function.running -= 1
-        function.total -= 1
-        self.running -= 1
-        del running[handle]
-        del self.jobs[handle]
-        job.worker = None
-        job.state = ENDED
-        if functions is not None and functions.get(function, 0.0) > 0:
-            self.timers.drop()
-        if job.unique:
-            self.uniques.remove(job)
-        if job.clients is not None:
-            self._part(job)
-        if job.durable > MEMORY:
-            self._done(job)
+        """A worker ended its job. The caller has told the clients and counted how."""
+        job.function.stats.ended(self.now - job.started)
+        self._unassign(job)
+        self._end(job)
 
     def drop(self, job: Job) -> None:
         """Ends a job that no worker has, without a word."""

@@ -81,13 +81,14 @@ class Turn:
             served = 0
             for peer in dirty:
                 waits = peer.waits
-                urgent = peer.functions is not None or peer.large or peer.closing
-                if waits is not None and len(waits) >= _IN_FLIGHT and not urgent:
-                    kept.append(peer)
-                else:
-                    served += 1
+                worker = peer.functions is not None
+                if waits is None or len(waits) < _IN_FLIGHT or worker or peer.large or peer.closing:
+                    if worker:
+                        served += 1
                     peer.dirty = False
                     peer.link.flush()
+                else:
+                    kept.append(peer)
             self._served += served
             if kept and served >= _BUSY and self._served < _ENOUGH and len(engine.jobs) - engine.running > served:
                 engine.dirty += kept
