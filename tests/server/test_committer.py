@@ -1,5 +1,6 @@
 """Durable jobs through a whole server: what is acknowledged, refused and kept when the store is not well."""
 
+import select
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,14 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def test_a_restart_finds_the_jobs(tmp_path: Path) -> None:
-    with Server(sqlite=tmp_path / "queue.db") as server:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "no epoll"])
+def test_a_restart_finds_the_jobs(tmp_path: Path, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed (geartrain[fast])")
+    if loop == "no epoll":
+        loop = "auto"
+        monkeypatch.delattr(select, "epoll")
+    with Server(sqlite=tmp_path / "queue.db", loop=loop) as server:
         with Wire(server.port) as client:
             client.say(C.SUBMIT_JOB_HIGH_BG, b"f", b"u", b"one")
             handle = client.hear()[1]

@@ -298,7 +298,63 @@ def test_a_locked_file_is_unavailable_until_it_is_free(path: str) -> None:
     store.close()
 
 
+# -- the log
+
+
+def log_size(path: str) -> int:
+    return os.stat(path + "-wal").st_size
+
+
+def test_commits_do_not_make_the_log_longer(path: str) -> None:
+    store = store_of(path)
+    size = log_size(path)
+    assert 4_000_000 < size < 5_000_000
+    for number in range(1, 1500):  # two or three pages each: more than the log holds
+        add(store, job(number, b"u%d" % number))
+    assert log_size(path) == size
+    store.close()
+    assert os.listdir(os.path.dirname(path)) == ["queue.db"]
+
+
+def test_large_batches_may_make_the_log_longer_and_jobs_after_them_do_not(path: str) -> None:
+    store = store_of(path)
+    size = log_size(path)
+    for first in range(1, 20_000, 1000):
+        add(store, *(job(number, os.urandom(8)) for number in range(first, first + 1000)))
+    add(store, job(29_999, b"u"))  # turns the log back
+    longer = log_size(path)
+    assert size < longer < 20_000_000
+    for number in range(30_000, 31_500):
+        add(store, job(number, b"u%d" % number))
+    assert log_size(path) == longer
+    store.close()
+
+
+def test_a_killed_servers_log_is_used_again(path: str) -> None:
+    sizes = []
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(KILLED), path], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(20):
+                process.stdout.readline()
+            process.kill()
+        sizes.append(log_size(path))
+    assert max(sizes) == min(sizes)
+
+
 # -- disks
+
+
+def test_a_small_disk_is_left_to_the_jobs(small_disk: Callable[[str], Path]) -> None:
+    path = str(small_disk("2m") / "queue.db")
+    store = store_of(path)
+    assert log_size(path) == 0
+    stored = [job(number, b"u%d" % number, workload=bytes(1000)) for number in range(1, 500)]
+    add(store, *stored)
+    assert list(store.load()) == stored
+    store.close()
 
 
 def test_a_full_disk_is_unavailable_until_there_is_room(small_disk: Callable[[str], Path]) -> None:

@@ -11,14 +11,18 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import Job
 from geartrain.engine.journal import Journal, Write
 from geartrain.engine.recovery import expire, reject
 from geartrain.errors import StoreEmptied, StoreRejected
+from geartrain.server.mailbox import Mailbox
 from geartrain.stores.base import Batch, Store
+
+if TYPE_CHECKING:
+    from geartrain.server.loop import Reactor
 
 __all__ = ["Committer"]
 
@@ -40,12 +44,19 @@ class Committer:
         engine: whose journal is written; its journal is not None.
         store: opened.
         loop: the server's loop; everything but the writing happens on it.
+        reactor: watches the server's sockets on it.
         wait: seconds that a submission may wait for the store.
         turn: has the loop send what became ready.
     """
 
     def __init__(
-        self, engine: Engine, store: Store, loop: asyncio.AbstractEventLoop, wait: float, turn: Callable[[], None]
+        self,
+        engine: Engine,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        reactor: "Reactor",
+        wait: float,
+        turn: Callable[[], None],
     ) -> None:
         assert engine.journal is not None
         self._engine = engine
@@ -54,6 +65,7 @@ class Committer:
         self._loop = loop
         self._wait = wait
         self._turn = turn
+        self._mailbox = Mailbox(reactor)
         self._queue: SimpleQueue[Write | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._busy = False
@@ -104,7 +116,6 @@ class Committer:
         self._failing = ""
         if emptied:
             self._lost(emptied)
-            self._turn()
 
     def _written(self, write: Write, rejected: dict[int, str], emptied: str, seconds: float) -> None:
         """The thread has committed a batch, all but the rejected rows."""
@@ -124,7 +135,6 @@ class Committer:
         self.kick()
         if not self._busy:
             self._idle.set()
-        self._turn()
 
     def _reject(self, job: Job, rejected: dict[int, str]) -> None:
         reason = rejected.get(job.number)
@@ -161,6 +171,7 @@ class Committer:
         self._stopping.set()
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join, 5.0)
+        self._mailbox.close()
         return complete
 
     # ---- in the thread
@@ -171,7 +182,7 @@ class Committer:
             rejected: dict[int, str] = {}
             if not self._write(write.batch, rejected, write):
                 return
-            self._call(self._written, write, rejected, self._emptied, monotonic() - started)
+            self._mailbox.post(self._written, write, rejected, self._emptied, monotonic() - started)
             self._emptied = ""
 
     def _next(self) -> Write | None:
@@ -182,7 +193,7 @@ class Committer:
             except Empty:
                 if not self._write(Batch(), {}):
                     return None
-                self._call(self._asked, self._emptied)
+                self._mailbox.post(self._asked, self._emptied)
                 self._emptied = ""
 
     def _write(self, batch: Batch, rejected: dict[int, str], write: Write | None = None) -> bool:
@@ -215,7 +226,7 @@ class Committer:
                         "the store does not take %d new and %d finished jobs, trying again until it does: %s",
                         len(batch.adds), len(batch.dones), error, exc_info=logger.isEnabledFor(logging.DEBUG),
                     )  # fmt: skip
-                self._call(self._failed, str(error))
+                self._mailbox.post(self._failed, str(error))
                 if self._stopping.wait(pause):
                     return False
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -228,7 +239,7 @@ class Committer:
 
     def _revised(self, write: Write) -> Batch:
         answer: SimpleQueue[Batch] = SimpleQueue()
-        if not self._call(lambda: answer.put(self._journal.revise(write))):
+        if not self._mailbox.post(lambda: answer.put(self._journal.revise(write))):
             return write.batch
         return answer.get()
 
@@ -254,12 +265,3 @@ class Committer:
         return all(
             self._write(part, rejected) for part in parts if part.adds or part.dones or part.attempts or part.priorities
         )
-
-    def _call(self, function: Callable[..., None], *arguments: object) -> bool:
-        """Has the loop call a function. Returns whether there is still a loop."""
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
-            logger.debug("the loop is closed: nobody waits for this batch any more")
-            return False
-        return True

@@ -112,7 +112,7 @@ class JobServer:
                 store.close()
             raise
         if store is not None:
-            self._committer = Committer(self.engine, store, loop, config.store_wait, self.changed)
+            self._committer = Committer(self.engine, store, loop, self._reactor, config.store_wait, self.changed)
             self._turn.committer = None if store.write_on_stop else self._committer
             self._replay = asyncio.create_task(replay(self.engine, store, self.changed))
         self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep)

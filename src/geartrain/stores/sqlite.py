@@ -1,7 +1,7 @@
 """The durable queue in an SQLite file, in gearmand's own table.
 
 Owns the connection, the writing of batches and the streaming read. What the tables look like is in
-sqlite_schema.py, what errors mean in sqlite_errors.py.
+sqlite_schema.py, what errors mean in sqlite_errors.py, what a commit costs in sqlite_log.py.
 
 A job's row stands in gearmand's table under its handle's number as ROWID: the handle survives a restart at no
 cost, and a finished job is deleted by the fastest key there is. What gearmand has no column for stands in tables
@@ -23,6 +23,7 @@ from geartrain.stores.handles import Prefixes
 from geartrain.stores.lock import FileLock
 from geartrain.stores.options import flag
 from geartrain.stores.sqlite_errors import hopeless_at_start, needs_reopen, translate
+from geartrain.stores.sqlite_log import Log
 from geartrain.stores.sqlite_rescue import identity, put_back, save_copy
 from geartrain.stores.sqlite_rows import jobs, statements
 from geartrain.stores.sqlite_schema import Schema
@@ -36,7 +37,6 @@ _NUMBER_STEP: Final = 100_000
 """How far ahead the high-water mark of numbers is written: one small write per so many jobs. After a kill -9
 the numbers go on from the mark."""
 _BUSY_SECONDS: Final = 2.0
-_CHECKPOINT_PAGES: Final = 4000
 _MOVED_CHECK_SECONDS: Final = 0.05
 
 
@@ -58,6 +58,7 @@ class SqliteStore:
         self._write_on_stop = write_on_stop
         self._lock = FileLock(self._path)
         self._db: sqlite3.Connection | None = None
+        self._log: Log
         self._file: tuple[int, int] = (0, 0)
         self._checked = 0.0
         self._queue_id = b""
@@ -113,15 +114,14 @@ class SqliteStore:
         self._file = identity(self._path)
         if self._queue_id and self._schema.queue_id(db) != self._queue_id:
             raise self._exchanged()
-        mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        if mode != b"wal":
-            log.warning("%s: no write-ahead log on this file system (%s): slower", self, mode.decode())
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        self._log = Log(db)
+        if not self._log.ahead:
+            log.warning("%s: no write-ahead log on this file system: slower", self)
         db.execute("PRAGMA cache_size=-16000")
         db.execute("BEGIN IMMEDIATE")
         state = self._schema.prepare(db, self._handle_prefix)
         db.execute("COMMIT")
+        self._log.reserve()
         self._queue_id = state.queue_id
         self._prefixes = state.prefixes
         self._has_extras = state.has_extras
@@ -242,7 +242,7 @@ class SqliteStore:
             self._disconnect()
         elif getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             with contextlib.suppress(sqlite3.Error):  # an attempt to make room: the next batch may fit into the log
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._log.shrink()
 
     def _write(self, batch: Batch) -> None:
         db = self._db
@@ -254,6 +254,7 @@ class SqliteStore:
             # In the same transaction: no number is given twice, even after a kill -9.
             mark = next_number + _NUMBER_STEP
             todo.append((self._schema.set_mark, (mark,)))
+        self._log.expect(len(batch.adds) + len(batch.dones))
         if len(todo) == 1:
             db.execute(*todo[0])  # a transaction by itself
         elif todo:
