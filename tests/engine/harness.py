@@ -31,6 +31,13 @@ class Talker:
     def say(self, command: Command, *parts: bytes) -> "Talker":
         return self.feed(request(command, *parts))
 
+    def say_slowly(self, command: Command, *parts: bytes) -> "Talker":
+        """In pieces, as a network brings much data."""
+        packet = request(command, *parts)
+        for start in range(0, len(packet), 100_000):
+            self.feed(packet[start : start + 100_000])
+        return self
+
     def feed(self, data: bytes) -> "Talker":
         receive(self.world.engine, self.peer, self._in.feed(data), self.world.now)
         return self

@@ -71,7 +71,7 @@ def _functions(engine: Engine) -> None:
             queue = function._queues[priority]
             assert [job for job in queue or [] if job.state == QUEUED and job.priority == priority] or not waiting
             for pool in function.pools:
-                assert (function in pool.ready[priority]) == bool(waiting)
+                assert not waiting or function in pool.ready[priority]
         for job in (function.by_workload or {}).values():
             assert engine.jobs.get(job.handle) is job
 
@@ -101,8 +101,9 @@ def _pools(engine: Engine) -> None:
         assert pool.members == len(members) > 0
         assert all(pool in function.pools for function in pool.functions)
         assert all(peer in members for peer in pool.sleepers)
-        for ready in pool.ready:
-            assert all(function in pool.functions for function in ready)
+        for ready, listed in zip(pool.ready, pool.listed, strict=True):
+            assert len(ready) == len(listed)
+            assert set(ready) == listed <= pool.functions
         if pool.sleepers and pool.has_work() and not engine.draining:
             # Somebody is on the way, and if he does not come, the next one is woken.
             assert engine.wakeups.again, "work waits, workers sleep, and nothing will wake them"

@@ -43,6 +43,40 @@ class TestOneJob:
         worker.say(C.WORK_COMPLETE, b"H:test:1", data)
         client.hears((C.WORK_COMPLETE, b"H:test:1", data))
 
+    @pytest.mark.parametrize(
+        ("grab", "assign", "unique"),
+        [
+            (C.GRAB_JOB, C.JOB_ASSIGN, []),
+            (C.GRAB_JOB_UNIQ, C.JOB_ASSIGN_UNIQ, [b"u"]),
+            (C.GRAB_JOB_ALL, C.JOB_ASSIGN_UNIQ, [b"u"]),
+        ],
+    )
+    def test_workload_that_came_in_pieces(self, world: World, grab: C, assign: C, unique: list[bytes]) -> None:
+        client, worker, other = world.peer(), world.worker(b"f"), world.worker(b"f")
+        data = bytes(range(256)) * 2000
+        client.say_slowly(C.SUBMIT_JOB, b"f", b"u", data).hears(CREATED)
+        worker.say(grab)
+        assert (assign, b"H:test:1", b"f", *unique, data) in worker.hear()
+        worker.leave()
+        other.say(grab)
+        assert other.hear()[-1] == (assign, b"H:test:1", b"f", *unique, data)
+
+    def test_workload_that_came_in_pieces_is_the_key(self, world: World) -> None:
+        first, second = world.peer(), world.peer()
+        data = bytes(range(256)) * 2000
+        first.say_slowly(C.SUBMIT_JOB, b"f", b"-", data).hears(CREATED)
+        second.say_slowly(C.SUBMIT_JOB, b"f", b"-", data).hears(CREATED)
+        second.say_slowly(C.SUBMIT_JOB, b"f", b"-", data + b"!").hears((C.JOB_CREATED, b"H:test:2"))
+
+    def test_workload_that_came_in_pieces_is_stored_whole(self) -> None:
+        world = World(durable=True)
+        data = bytes(range(256)) * 2000
+        world.peer().say_slowly(C.SUBMIT_JOB_BG, b"f", b"u", data)
+        assert world.engine.journal is not None
+        write = world.engine.journal.take()
+        assert write is not None
+        assert [row.workload for row in write.batch.adds] == [data]
+
     def test_all_yours_gets_the_job_instead_of_noop(self, world: World) -> None:
         client = world.peer()
         worker = world.worker(b"f", asleep=False)

@@ -67,6 +67,17 @@ def test_a_large_result_is_passed_on_as_it_came(size: int) -> None:
     assert grab == (Command.GRAB_JOB, [])
 
 
+@pytest.mark.parametrize("command", [Command.SUBMIT_JOB, Command.SUBMIT_JOB_HIGH_BG])
+def test_a_large_workload_is_kept_as_it_came(command: Command) -> None:
+    workload = bytes(range(256)) * 2048
+    parser = Parser()
+    stream = request(command, b"f", b"u", workload)
+    got = [item for start in range(0, len(stream), 100_000) for item in parser.feed(stream[start : start + 100_000])]
+    ((number, parts),) = got
+    assert (number, parts[:2], b"".join(parts[2:])) == (command, [b"f", b"u"], workload)
+    assert len(parts) == 2 + 6
+
+
 def test_a_client_gets_a_large_result_in_one_part() -> None:
     result = b"x" * (1 << 20)
     stream = response(Command.WORK_COMPLETE, b"H:x:1", result)

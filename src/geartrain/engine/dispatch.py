@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from geartrain.engine import admin
 from geartrain.engine.engine import Engine
-from geartrain.engine.job import RUNNING, Extra, Job
+from geartrain.engine.job import RUNNING, Extra, Job, Pieces
 from geartrain.engine.peer import Peer
 from geartrain.engine.replies import ECHO_HEADS, NO_JOB, USUAL, completed, echoed, failed, forward, plain, status
 from geartrain.engine.schedule import next_time
@@ -57,7 +57,10 @@ def refuse_stream(engine: Engine, peer: Peer, fault: Fault) -> None:
 
 def _submitter(priority: int, background: bool) -> Handler:
     def submit(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
-        engine.submit(peer, parts[0], parts[1], parts[2], priority, background)
+        if len(parts) == 3:
+            engine.submit(peer, parts[0], parts[1], parts[2], priority, background)
+        else:
+            engine.submit(peer, parts[0], parts[1], Pieces(parts[2:]), priority, background)
 
     return submit
 

@@ -21,6 +21,7 @@ from geartrain.engine.job import (
     STORED,
     Extra,
     Job,
+    Pieces,
 )
 from geartrain.engine.journal import Journal
 from geartrain.engine.options import About, EngineOptions
@@ -33,7 +34,7 @@ from geartrain.engine.replies import (
     failed,
 )
 from geartrain.engine.roster import Roster
-from geartrain.engine.stats import ServerStats
+from geartrain.engine.stats import Histogram, ServerStats
 from geartrain.engine.timers import Timers
 from geartrain.engine.uniques import Uniques
 from geartrain.engine.wakeups import Wakeups
@@ -172,7 +173,7 @@ class Engine:
         peer: Peer,
         name: bytes,
         unique: bytes,
-        workload: bytes,
+        workload: bytes | Pieces,
         priority: int,
         background: bool,
         extra: Extra | None = None,
@@ -269,7 +270,12 @@ class Engine:
         job.started = now
         function.running += 1
         self.running += 1
-        function.stats.assigned(now - job.submitted)
+        stats = function.stats
+        stats.started += 1
+        waited = stats.waited
+        if waited is None:
+            waited = stats.waited = Histogram()
+        waited.add(now - job.submitted)
         running = peer.running
         if running is None:
             peer.running = {job.handle: job}
@@ -280,8 +286,12 @@ class Engine:
         timeout = functions[function]
         if timeout > 0:
             self.timers.add(now + timeout, job)
-        workload = job.workload
-        if len(workload) >= _LARGE:
+        workload = job.data
+        if isinstance(workload, Pieces):
+            peer.out.append(assignment(peer.flavour, job))
+            peer.out += workload.parts
+            peer.large = True
+        elif len(workload) >= _LARGE:
             peer.out.append(assignment(peer.flavour, job))
             peer.out.append(workload)
             peer.large = True
@@ -316,7 +326,11 @@ class Engine:
 
     def finish(self, job: Job) -> None:
         """A worker ended its job. The caller has told the clients and counted how."""
-        job.function.stats.ended(self.now - job.started)
+        stats = job.function.stats
+        ran = stats.ran
+        if ran is None:
+            ran = stats.ran = Histogram()
+        ran.add(self.now - job.started)
         self._unassign(job)
         self._end(job)
 

@@ -79,34 +79,23 @@ class Function:
         self.waiting[priority] -= 1
         return job
 
-    def forget(self, priority: int) -> bool:
-        """Counts out a job that left a queue from its middle: the job stands there still, but is skipped.
-
-        Returns:
-            whether it was the last that waited with this priority.
-        """
+    def forget(self, priority: int) -> None:
+        """Counts out a job that left a queue from its middle: the job stands there still, but is skipped."""
         waiting = self.waiting
         waiting[priority] -= 1
         queue = self._queues[priority]
         assert queue is not None
         if waiting[priority] == 0:
             queue.clear()
-            return True
-        if len(queue) > 2 * waiting[priority] + _COMPACT_FROM:
+        elif len(queue) > 2 * waiting[priority] + _COMPACT_FROM:
             self._queues[priority] = deque(j for j in queue if j.state == QUEUED)
-        return False
 
-    def remove(self, job: Job) -> bool:
-        """Takes a waiting job out for good, to be queued elsewhere. Slow on a long queue.
-
-        Returns:
-            whether it was the last that waited with its priority.
-        """
+    def remove(self, job: Job) -> None:
+        """Takes a waiting job out for good, to be queued elsewhere. Slow on a long queue."""
         queue = self._queues[job.priority]
         assert queue is not None
         queue.remove(job)
         self.waiting[job.priority] -= 1
-        return self.waiting[job.priority] == 0
 
     def oldest(self) -> Job | None:
         """The waiting job that was submitted first, None for none."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from geartrain.engine.function import Function
     from geartrain.engine.peer import Peer
 
-__all__ = ["Durability", "Job", "JobState", "Priority"]
+__all__ = ["Durability", "Job", "JobState", "Pieces", "Priority"]
 
 
 class Priority(IntEnum):
@@ -59,6 +59,21 @@ WRITING: Final = 3
 STORED: Final = 4
 
 
+class Pieces:
+    """A large workload as it came. It is joined only for those who need it in one piece."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts: list[bytes] = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def whole(self) -> bytes:
+        return b"".join(self.parts)
+
+
 class Job:
     """One job. A queue of a million of them must stay small, so rare things stand together in `extra`.
 
@@ -66,7 +81,7 @@ class Job:
         handle: what names it on the wire; ends in its number.
         function: what it is a job for.
         unique: the client's unique: empty, ``-`` (the workload is the key) or a key for coalescing.
-        workload: the data for the worker.
+        data: the workload, maybe in pieces.
         priority: a `Priority`.
         state: a `JobState`.
         durable: a `Durability`.
@@ -82,6 +97,7 @@ class Job:
     __slots__ = (
         "attempts",
         "clients",
+        "data",
         "durable",
         "extra",
         "function",
@@ -93,7 +109,6 @@ class Job:
         "submitted",
         "unique",
         "worker",
-        "workload",
     )
 
     def __init__(
@@ -101,7 +116,7 @@ class Job:
         handle: bytes,
         function: "Function",
         unique: bytes,
-        workload: bytes,
+        data: bytes | Pieces,
         priority: int,
         durable: int,
         submitted: float,
@@ -109,7 +124,7 @@ class Job:
         self.handle: bytes = handle
         self.function: Function = function
         self.unique: bytes = unique
-        self.workload: bytes = workload
+        self.data: bytes | Pieces = data
         self.priority: int = priority
         self.durable: int = durable
         self.submitted: float = submitted
@@ -120,6 +135,13 @@ class Job:
         self.attempts: int = 0
         self.progress: tuple[int, int] | None = None
         self.extra: Extra | None = None
+
+    @property
+    def workload(self) -> bytes:
+        """The data for the worker, in one piece from now on."""
+        if isinstance(self.data, Pieces):
+            self.data = self.data.whole()
+        return self.data
 
     @property
     def number(self) -> int:

@@ -109,17 +109,17 @@ def assignment(grab: int, job: Job) -> bytes:
     handle = job.handle
     if grab == _GRAB_JOB:
         return b"%b%b\0%b\0" % (
-            _HEADER.pack(_ASSIGN, len(handle) + len(name) + len(job.workload) + 2),
+            _HEADER.pack(_ASSIGN, len(handle) + len(name) + len(job.data) + 2),
             handle,
             name,
         )
     unique = job.unique
     reducer = job.reducer
     if grab == _GRAB_JOB_ALL and reducer:
-        size = len(handle) + len(name) + len(unique) + len(reducer) + len(job.workload) + 4
+        size = len(handle) + len(name) + len(unique) + len(reducer) + len(job.data) + 4
         return b"%b%b\0%b\0%b\0%b\0" % (_HEADER.pack(_ASSIGN_ALL, size), handle, name, unique, reducer)
     return b"%b%b\0%b\0%b\0" % (
-        _HEADER.pack(_ASSIGN_UNIQ, len(handle) + len(name) + len(unique) + len(job.workload) + 3),
+        _HEADER.pack(_ASSIGN_UNIQ, len(handle) + len(name) + len(unique) + len(job.data) + 3),
         handle,
         name,
         unique,

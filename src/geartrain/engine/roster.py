@@ -6,13 +6,16 @@ and for a hundred thousand. A worker's pool is looked up when it grabs or sleeps
 abilities changed, not on each CAN_DO.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from typing import Final
 
 from geartrain.engine.function import Function
 from geartrain.engine.job import Job
 from geartrain.engine.peer import Peer
 
 __all__ = ["Pool", "Roster"]
+
+_PRIORITIES: Final = [0, 1, 2]
 
 
 class Pool:
@@ -22,24 +25,35 @@ class Pool:
         functions: what they can do.
         members: how many workers.
         sleepers: who sleeps; the last to fall asleep is woken first, its caches are warm.
-        ready: by priority, the functions with a waiting job, in the order of rotation.
+        ready: by priority, the functions with a waiting job, in the order of rotation. One whose last job went to
+            another pool, or was cancelled, stands there still: it goes when its turn comes.
+        listed: by priority, what stands in `ready`.
     """
 
-    __slots__ = ("functions", "members", "ready", "sleepers")
+    __slots__ = ("functions", "listed", "members", "ready", "sleepers")
 
     def __init__(self, functions: frozenset[Function]) -> None:
         self.functions: frozenset[Function] = functions
         self.members: int = 0
         self.sleepers: dict[Peer, None] = {}
-        self.ready: tuple[OrderedDict[Function, None], OrderedDict[Function, None], OrderedDict[Function, None]] = (
-            OrderedDict(),
-            OrderedDict(),
-            OrderedDict(),
-        )
+        self.ready: list[deque[Function]] = [deque(), deque(), deque()]
+        self.listed: list[set[Function]] = [set(), set(), set()]
+
+    def add(self, function: Function, priority: int) -> None:
+        """A function has got a waiting job: it has its turn after all others."""
+        listed = self.listed[priority]
+        if function not in listed:
+            listed.add(function)
+            self.ready[priority].append(function)
 
     def has_work(self) -> bool:
-        ready = self.ready
-        return bool(ready[0] or ready[1] or ready[2])
+        for priority in _PRIORITIES:
+            ready = self.ready[priority]
+            while ready:
+                if ready[0].waiting[priority]:
+                    return True
+                self.listed[priority].discard(ready.popleft())
+        return False
 
 
 class Roster:
@@ -100,9 +114,9 @@ class Roster:
                 pool = self.pools[key] = Pool(key)
                 for function in peer.functions:
                     function.pools.append(pool)
-                    for priority in (0, 1, 2):
+                    for priority in _PRIORITIES:
                         if function.waiting[priority]:
-                            pool.ready[priority][function] = None
+                            pool.add(function, priority)
             pool.members += 1
             peer.pool = pool
         return peer.pool
@@ -127,17 +141,15 @@ class Roster:
         priority = job.priority
         if function.push(job):
             for pool in function.pools:
-                pool.ready[priority][function] = None
+                pool.add(function, priority)
 
     def withdraw(self, job: Job) -> None:
         """A waiting job has ended: it waits no more. Its state must be changed by then."""
-        if job.function.forget(job.priority):
-            self._exhausted(job.function, job.priority)
+        job.function.forget(job.priority)
 
     def move(self, job: Job, priority: int) -> None:
         """Gives a waiting job another priority: it goes to the end of that queue."""
-        if job.function.remove(job):
-            self._exhausted(job.function, job.priority)
+        job.function.remove(job)
         job.priority = priority
         self.enqueue(job)
 
@@ -150,16 +162,19 @@ class Roster:
                 return None
         if not self._by_priority:
             return self._take_in_order(peer)
-        for priority in (0, 1, 2):
+        for priority in _PRIORITIES:
             ready = pool.ready[priority]
-            if ready:
-                function = next(iter(ready))
-                job = function.pop(priority)
-                if not function.waiting[priority]:
-                    self._exhausted(function, priority)
-                elif len(ready) > 1:
-                    ready.move_to_end(function)
-                return job
+            while ready:
+                function = ready[0]
+                waiting = function.waiting[priority]
+                if waiting > 1:
+                    if len(ready) > 1:
+                        ready.rotate(-1)
+                    return function.pop(priority)
+                ready.popleft()
+                pool.listed[priority].discard(function)
+                if waiting:
+                    return function.pop(priority)
         return None
 
     def _take_in_order(self, peer: Peer) -> Job | None:
@@ -167,17 +182,11 @@ class Roster:
         functions = peer.functions
         assert functions is not None
         for function in reversed(functions):
-            for priority in (0, 1, 2):
+            for priority in _PRIORITIES:
                 if function.waiting[priority]:
                     job = function.pop(priority)
-                    if not function.waiting[priority]:
-                        self._exhausted(function, priority)
                     if self._rotate:
                         assert isinstance(functions, OrderedDict)
                         functions.move_to_end(function, last=False)
                     return job
         return None
-
-    def _exhausted(self, function: Function, priority: int) -> None:
-        for pool in function.pools:
-            pool.ready[priority].pop(function, None)

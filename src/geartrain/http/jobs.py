@@ -55,12 +55,12 @@ def shown_job(job: Job, workload: bool = False) -> dict[str, Any]:
         "at": job.when or None,
         "reducer": text(job.reducer),
         "clients": len(job.clients or ()),
-        "size": len(job.workload),
+        "size": len(job.data),
         "worker": None if worker is None else {"id": text(worker.client_id), "address": text(worker.address)},
     }
     if workload:
         shown |= readable("workload", job.workload[:MAX_WORKLOAD])
-        shown["cut"] = len(job.workload) > MAX_WORKLOAD
+        shown["cut"] = len(job.data) > MAX_WORKLOAD
     return shown
 
 

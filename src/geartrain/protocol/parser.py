@@ -6,7 +6,7 @@ Promises:
 - Linear time: no byte is looked at again because a packet came in many pieces.
 - Bounded memory: what is kept is what has arrived, never what a header announces; a packet above `max_packet`
   and a text line above `MAX_LINE` end the stream.
-- A large workload is copied once, from the pieces it came in; a large result is not copied.
+- A large workload or result is not copied in the server, a smaller one once.
 """
 
 from struct import Struct
@@ -20,7 +20,7 @@ __all__ = ["DEFAULT_MAX_PACKET", "MAX_LINE", "TEXT", "TOO_FEW", "WRONG_MAGIC", "
 Item: TypeAlias = tuple[int, list[bytes]]
 """A command's number and the parts of its body (the arguments, and the data last), or one of the three below.
 
-Much data of a worker, which a server only passes on, may stand in several parts: the pieces in which it came."""
+Much data, which a server only passes on, may stand in several parts: the pieces in which it came."""
 
 TEXT: Final = MAX_COMMAND + 1
 """A line of the text protocol, without its end: one part."""
@@ -42,8 +42,15 @@ _FROM_WORKERS: Final = frozenset(
 )
 """A handle and a worker's data. Perl's Gearman::Worker sends an empty result as the handle alone, without a NUL (and
 hangs on gearmand)."""
+_PASSED_ON: Final = _FROM_WORKERS | {
+    int(command)
+    for command in (
+        Command.SUBMIT_JOB, Command.SUBMIT_JOB_HIGH, Command.SUBMIT_JOB_LOW,
+        Command.SUBMIT_JOB_BG, Command.SUBMIT_JOB_HIGH_BG, Command.SUBMIT_JOB_LOW_BG,
+    )
+}  # fmt: skip
 _PIECES_FROM: Final = 256 * 1024
-"""Bytes of a worker's packet that are not joined any more,"""
+"""Bytes of such a packet that are not joined any more,"""
 _MOST_PIECES: Final = 32
 """unless they came in more pieces than this."""
 _TINY_PIECES: Final = 512
@@ -147,7 +154,7 @@ class Parser:
         key: int
         length: int
         while offset <= last:
-            key, length = _unpack(data, offset)
+            key, length = _header(data, offset)
             command = key - base
             if command < 1 or command > MAX_COMMAND:
                 offset = self._unusual(data, offset, key, length, items)
@@ -216,7 +223,7 @@ class Parser:
             parts = first[HEADER_SIZE:].split(b"\0", splits)
             if len(parts) > splits:
                 chunks.insert(0, parts[-1])
-                whole = length < _PIECES_FROM or len(chunks) > _MOST_PIECES or command not in _FROM_WORKERS
+                whole = length < _PIECES_FROM or len(chunks) > _MOST_PIECES or command not in _PASSED_ON
                 parts[-1:] = (b"".join(chunks),) if whole or not self._text else chunks
             else:
                 chunks.insert(0, first[HEADER_SIZE:])
@@ -275,6 +282,16 @@ class Parser:
         self._rest = b""
         self._chunks = _EMPTY_CHUNKS
         self.missing = 0
+
+
+def _header(data: bytes, at: int) -> tuple[int, int]:
+    """A packet's magic and command as one number, and its body's size."""
+    high = ((data[at] << 8 | data[at + 1]) << 8 | data[at + 2]) << 8 | data[at + 3]
+    low = ((data[at + 4] << 8 | data[at + 5]) << 8 | data[at + 6]) << 8 | data[at + 7]
+    return high << 32 | low, ((data[at + 8] << 8 | data[at + 9]) << 8 | data[at + 10]) << 8 | data[at + 11]
+
+
+globals()["_header"] = _HEADER.unpack_from  # interpreted, C's is faster; the compiled build calls the one above
 
 
 def _cut(data: bytes, start: int, end: int, splits: int) -> list[bytes]:
