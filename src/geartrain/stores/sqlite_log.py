@@ -63,7 +63,8 @@ class Log:
         try:
             db.execute("PRAGMA wal_checkpoint")  # what a killed server left: else the new length comes behind it
             db.execute("BEGIN IMMEDIATE")
-            db.execute(f"CREATE TABLE geartrain_room AS SELECT zeroblob({(_PAGES + 2 * _CACHED) * size})")
+            db.execute("CREATE TABLE geartrain_room (room)")  # not AS SELECT: that would have it all in memory
+            db.execute(f"INSERT INTO geartrain_room VALUES (zeroblob({(_PAGES + 2 * _CACHED) * size}))")
         except sqlite3.Error as exc:
             log.debug("no room is reserved for the log: %s", exc)
             self._take_back()
