@@ -296,7 +296,7 @@ class Engine:
             peer.out.append(workload)
             peer.large = True
         elif peer.flavour == _GRAB_JOB:
-            peer.out.append(assigned(job.handle, function.name, workload))
+            peer.out.append(assigned(job.handle, function.enclosed, workload))
         else:
             peer.out.append(assignment(peer.flavour, job) + workload)
         if not peer.dirty:

@@ -23,6 +23,7 @@ class Function:
 
     Attributes:
         name: any bytes but NUL.
+        enclosed: the name between two NULs, as it stands in JOB_ASSIGN.
         total: all its jobs: queued, running and delayed. What maxqueue compares with.
         running: how many of them a worker has.
         waiting: queued jobs by priority, without delayed ones.
@@ -36,6 +37,7 @@ class Function:
     __slots__ = (
         "_queues",
         "by_workload",
+        "enclosed",
         "limits",
         "name",
         "pools",
@@ -48,6 +50,7 @@ class Function:
 
     def __init__(self, name: bytes) -> None:
         self.name: bytes = name
+        self.enclosed: bytes = b"\0%b\0" % name
         self.total: int = 0
         self.running: int = 0
         self.waiting: list[int] = [0, 0, 0]
@@ -66,8 +69,9 @@ class Function:
             queue = self._queues[priority] = deque()
         queue.append(job)
         waiting = self.waiting
-        waiting[priority] += 1
-        return waiting[priority] == 1
+        count = waiting[priority] + 1
+        waiting[priority] = count
+        return count == 1
 
     def pop(self, priority: int) -> Job:
         """Takes the oldest job of a priority that has one. Skips the ended ones that still stand there."""
@@ -76,7 +80,8 @@ class Function:
         job = queue.popleft()
         while job.state != QUEUED:
             job = queue.popleft()
-        self.waiting[priority] -= 1
+        waiting = self.waiting
+        waiting[priority] = waiting[priority] - 1  # compiled, -= on an item is slow
         return job
 
     def forget(self, priority: int) -> None:

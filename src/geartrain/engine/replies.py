@@ -61,14 +61,14 @@ def completed(handle: bytes, data: bytes) -> bytes:
     """WORK_COMPLETE for a client."""
     size = len(handle) + 1 + len(data)
     head = _COMPLETE_HEADS[size] if size < USUAL else _head(int(Command.WORK_COMPLETE), size)
-    return b"".join((head, handle, b"\0", data))
+    return head + handle + b"\0" + data
 
 
 def assigned(handle: bytes, name: bytes, workload: bytes) -> bytes:
-    """A whole JOB_ASSIGN."""
-    size = len(handle) + len(name) + len(workload) + 2
+    """A whole JOB_ASSIGN. The name comes between two NULs."""
+    size = len(handle) + len(name) + len(workload)
     head = _ASSIGN_HEADS[size] if size < USUAL else _head(int(Command.JOB_ASSIGN), size)
-    return b"".join((head, handle, b"\0", name, b"\0", workload))
+    return head + handle + name + workload
 
 
 def echoed(data: bytes) -> bytes:
