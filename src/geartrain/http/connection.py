@@ -7,13 +7,12 @@ is gateway.py's; the API and the dashboard are behind bridge.py.
 
 import logging
 import socket
-from struct import Struct
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from geartrain.engine.dispatch import receive
 from geartrain.http import gateway
 from geartrain.http.bridge import Bridge
+from geartrain.http.plain import plain
 from geartrain.http.reader import Reader
 from geartrain.http.request import Request
 from geartrain.http.responses import CONTINUE, error
@@ -35,9 +34,9 @@ logger: Final = logging.getLogger("geartrain.http")
 
 SLOW_READER: Final = 64 * 1024
 """Unread bytes at which Starlette's answers wait."""
-_HEADER: Final = Struct(">QI")
-_CREATED: Final = (int.from_bytes(RESPONSE_MAGIC, "big") << 32) + Command.JOB_CREATED
-_COMPLETE: Final = (int.from_bytes(RESPONSE_MAGIC, "big") << 32) + Command.WORK_COMPLETE
+_CREATED: Final = RESPONSE_MAGIC + Command.JOB_CREATED.to_bytes(4, "big")
+_COMPLETE: Final = RESPONSE_MAGIC + Command.WORK_COMPLETE.to_bytes(4, "big")
+_KEY: Final = len(_CREATED)
 LINGER: Final = 2.0
 """Seconds to go on reading what is thrown away, so that the last answer is not lost with the connection."""
 
@@ -51,7 +50,6 @@ class HttpConnection(Connection):
 
     __slots__ = (
         "_bridge",
-        "_busy",
         "_current",
         "_exchange",
         "_linger",
@@ -78,11 +76,10 @@ class HttpConnection(Connection):
         self.peer.exceptions = True
         self._parser = Parser(RESPONSE_MAGIC, (1 << 32) - 1)  # reads what the engine answers
         self._reader = Reader(hub.max_packet, self._early)
-        self._current: Request | None = None  # the one that is answered
+        self._current: Request | None = None  # the one that is being answered
         self._exchange: gateway.Exchange | None = None
         self._bridge: Bridge | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._busy = False  # a request is being answered
         self._linger = 0.0  # until when; below 0: wanted
         self._out: list[bytes] = []
         self._since = self._pulse = monotonic()
@@ -99,7 +96,8 @@ class HttpConnection(Connection):
     # ---- in
 
     def readable(self) -> None:
-        missing = self._reader.missing
+        reader = self._reader
+        missing = reader.missing
         try:
             data = self._sock.recv(READ_SIZE if missing <= READ_SIZE else min(missing, LARGEST_READ))
         except (BlockingIOError, InterruptedError):
@@ -107,19 +105,28 @@ class HttpConnection(Connection):
         except OSError as broken:
             self._lost(broken)
             return
+        self._stats.bytes_in += len(data)
+        if not (self._current or reader.begun or reader.final or reader.requests):
+            request = plain(data, self._hub.max_packet)
+            if request is not None:
+                access = self.access
+                if access.free(request.fields) or access.refusal(request, self.local) is None:
+                    self._current = request
+                    gateway.call(self, request)
+                    return
         self._take(data)
 
     def _take(self, data: bytes) -> None:
+        """Takes what is not plainly one call."""
         if not data:
             self._linger = 0.0
             self._eof()
             return
-        self._stats.bytes_in += len(data)
         reader = self._reader
         if not reader.begun:
             self._since = monotonic()
         reader.feed(data)
-        if not self._busy:
+        if self._current is None:
             if reader.requests:
                 self._begin(reader.requests.pop(0))
             self._next()
@@ -127,7 +134,7 @@ class HttpConnection(Connection):
     def _early(self, request: Request) -> "Refusal | None":
         """What can be said before a body has come spares both sides the body."""
         refusal = self._refusal(request)
-        if refusal is None and b"expect" in request.fields and not self._busy and not self._reader.requests:
+        if refusal is None and b"expect" in request.fields and self._current is None and not self._reader.requests:
             self.send(CONTINUE)
         return refusal
 
@@ -135,13 +142,12 @@ class HttpConnection(Connection):
 
     def _next(self) -> None:
         reader = self._reader
-        while not self._busy and self.fd >= 0:
+        while self._current is None and self.fd >= 0:
             if reader.requests:
                 self._begin(reader.requests.pop(0))
             elif reader.fault is not None:
                 status, code, text = reader.fault
                 reader.fault = None
-                self._busy = True
                 self._linger = -1.0
                 self._current = request = reader.refused
                 self.refuse(request, status, code, text, keep_alive=False)
@@ -149,7 +155,6 @@ class HttpConnection(Connection):
                 return
 
     def _begin(self, request: Request) -> None:
-        self._busy = True
         self._current = request
         refusal = None if request.checked else self._refusal(request)
         if refusal is not None:
@@ -167,12 +172,25 @@ class HttpConnection(Connection):
             return None
         return access.refusal(request, self.local)
 
-    def submit(self, exchange: gateway.Exchange, command: int, parts: list[bytes]) -> None:
-        """Hands a job to the engine; what it answers comes back with `flush`."""
+    def submit(self, exchange: gateway.Exchange, unique: bytes, workload: bytes, priority: int) -> None:
+        """Hands a job to the engine. What that answers at once is read here, later replies in `flush`."""
         self._exchange = exchange
-        if exchange.timeout and not exchange.background:
+        background = exchange.background
+        if exchange.timeout and not background:
             self._timer = self._hub.loop.call_later(exchange.timeout, self._timed_out)
-        receive(self.engine, self.peer, [(command, parts)], monotonic())
+        engine = self.engine
+        engine.now = monotonic()
+        peer = self.peer
+        dirty = peer.dirty
+        peer.dirty = True
+        engine.submit(peer, exchange.request.function, unique, workload, priority, background)
+        peer.dirty = dirty
+        ready = peer.ready
+        if ready:
+            if len(ready) == 1 and exchange.simple and ready[0][:_KEY] == _CREATED:
+                exchange.handle = ready.pop()[HEADER_SIZE:]
+            else:
+                self._replied(ready)
 
     def _timed_out(self) -> None:
         self._timer = None
@@ -206,16 +224,14 @@ class HttpConnection(Connection):
 
     def answer(self, data: bytes, status: int) -> None:
         """Sends the last bytes of an answer; the next request may follow."""
-        requests = self._hub.requests
-        requests[status] = requests.get(status, 0) + 1
+        self._hub.requests[status] += 1
         self.send(data)
-        self._exchange = self._bridge = None
-        self._busy = False
+        request = self._current
+        self._current = self._exchange = self._bridge = None
         self._since = monotonic()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        request = self._current
         reader = self._reader
         if request is not None and not request.keep_alive:
             reader.close()
@@ -247,38 +263,33 @@ class HttpConnection(Connection):
     def flush(self) -> None:
         peer = self.peer
         ready = peer.ready
+        out = self._out
         if ready:
+            exchange = self._exchange
             peer.dirty = True  # what the replies lead to is sent below
-            self._replied(ready)
+            if exchange is not None and exchange.simple and len(ready) == 1 and ready[0][:_KEY] == _COMPLETE:
+                # what a call gets most often needs no parser
+                gateway.result(self, exchange, ready.pop()[HEADER_SIZE + len(exchange.handle) + 1 :])
+            else:
+                self._replied(ready)
             peer.dirty = False
+            peer = self.peer
         if self._linger > 0:
             return
-        out = self._out
         if out:
-            self.peer.ready.extend(out)
-            out.clear()
-        elif not self.peer.closing:
-            return
-        super().flush()
+            if self._unsent is None and self.fd >= 0:
+                self._send(out)
+            else:
+                peer.ready.extend(out)
+                out.clear()
+                super().flush()
+        if peer.closing:
+            super().flush()
         if self._bridge is not None:
             self._bridge.pace(self._unsent_size > SLOW_READER)
 
     def _replied(self, ready: list[bytes]) -> None:
         """Reads what the engine answered."""
-        exchange = self._exchange
-        if len(ready) == 1 and exchange is not None and not self._parser.partial:
-            # One whole JOB_CREATED or WORK_COMPLETE, which is what a call gets most often, needs no parser.
-            piece = ready[0]
-            key, size = _HEADER.unpack_from(piece)
-            if size + HEADER_SIZE == len(piece):
-                if key == _COMPLETE:
-                    ready.clear()
-                    gateway.complete(self, exchange, piece[HEADER_SIZE:].split(b"\0", 1))
-                    return
-                if key == _CREATED:
-                    ready.clear()
-                    gateway.created(self, exchange, [piece[HEADER_SIZE:]])
-                    return
         items = self._parser.feed(b"".join(ready))
         ready.clear()
         for command, parts in items:
@@ -306,7 +317,7 @@ class HttpConnection(Connection):
             elif now - self._stuck[1] > hub.read_wait:
                 self.abort(f"{self._unsent_size} bytes of an answer were not read for {hub.read_wait:g} s")
             return
-        if self._busy:
+        if self._current is not None:
             exchange = self._exchange
             if exchange is not None and exchange.events and exchange.streaming and now - self._pulse > hub.pulse:
                 self._pulse = now

@@ -26,12 +26,8 @@ METHODS: Final = (b"POST", b"GET", b"PUT", b"HEAD")
 _ALLOW: Final = b"Allow: GET, HEAD, POST, PUT\r\n"
 _SANDBOX: Final = b"Content-Security-Policy: sandbox\r\n"
 """A result that a browser shows as a page must not run as one of ours: GET can be a link made by anybody."""
-_SUBMITS: Final[dict[tuple[bool, bytes], int]] = {
-    (False, b"high"): Command.SUBMIT_JOB_HIGH,
-    (False, b"low"): Command.SUBMIT_JOB_LOW,
-    (True, b"high"): Command.SUBMIT_JOB_HIGH_BG,
-    (True, b"low"): Command.SUBMIT_JOB_LOW_BG,
-}
+_NORMAL: Final = 1
+_PRIORITIES: Final = {b"high": 0, b"low": 2}
 _ERRORS: Final[dict[bytes, int]] = {
     b"QUEUE_ERROR": 503,
     b"ARGUMENT_TOO_LARGE": 400,
@@ -39,6 +35,10 @@ _ERRORS: Final[dict[bytes, int]] = {
 }
 """The engine's errors as a status; 500 for others."""
 _LARGE: Final = 4096
+_SIMPLE: Final = (
+    b"HTTP/1.1 200 OK\r\nX-Gearman-Job-Handle: %b\r\nX-Gearman-Command: WORK_COMPLETE\r\n"
+    b"Content-Length: %d\r\nServer: %b\r\n\r\n%b"
+)
 _PREFLIGHT: Final = (
     b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT\r\n"
     b"Access-Control-Allow-Headers: Authorization, Content-Type, X-Gearman-Unique, X-Gearman-Background, "
@@ -53,6 +53,7 @@ class Exchange:
     Attributes:
         request: what was asked.
         background: whether JOB_CREATED is the answer.
+        simple: whether the answer will be one piece with gearmand's headers and no others.
         timeout: seconds to wait for the result; 0 for no limit.
         events: whether the answer is a stream of events.
         handle: the job's; empty before JOB_CREATED.
@@ -61,7 +62,18 @@ class Exchange:
         cors: headers for pages of other sites.
     """
 
-    __slots__ = ("background", "cors", "events", "handle", "pieces", "request", "size", "streaming", "timeout")
+    __slots__ = (
+        "background",
+        "cors",
+        "events",
+        "handle",
+        "pieces",
+        "request",
+        "simple",
+        "size",
+        "streaming",
+        "timeout",
+    )
 
     def __init__(self, request: "Request", background: bool, timeout: float, cors: bytes) -> None:
         self.request: Request = request
@@ -73,6 +85,7 @@ class Exchange:
             and not request.head_only
             and request.accepts(b"text/event-stream")
         )
+        self.simple: bool = request.plain and not (background or cors or self.events)
         self.handle: bytes = b""
         self.streaming: bool = False
         self.pieces: list[bytes] | None = None
@@ -137,13 +150,12 @@ def call(connection: "HttpConnection", request: "Request") -> None:
     if timeout is None:
         connection.refuse(request, 400, "INVALID_ARGUMENT", "X-Gearman-Timeout is a number of seconds.")
         return
-    priority = fields.get(b"x-gearman-priority")
-    command = int(Command.SUBMIT_JOB_BG if background else Command.SUBMIT_JOB)
-    if priority is not None:
-        command = _SUBMITS.get((background, priority.lower()), command)
+    priority = _NORMAL
+    if b"x-gearman-priority" in fields:
+        priority = _PRIORITIES.get(fields[b"x-gearman-priority"].lower(), _NORMAL)
     exchange = Exchange(request, background, timeout, allowed)
     unique = fields.get(b"x-gearman-unique", b"-")  # gearmand's: the workload is the key
-    connection.submit(exchange, command, [name, unique, workload(request)])
+    connection.submit(exchange, unique, workload(request), priority)
 
 
 def _seconds(text: bytes) -> float | None:
@@ -167,8 +179,15 @@ def created(connection: "HttpConnection", exchange: Exchange, parts: list[bytes]
 
 
 def complete(connection: "HttpConnection", exchange: Exchange, parts: list[bytes]) -> None:
-    data = parts[1]
-    if exchange.events:
+    result(connection, exchange, parts[1])
+
+
+def result(connection: "HttpConnection", exchange: Exchange, data: bytes) -> None:
+    """The job's result, all of it or the last piece."""
+    size = len(data)
+    if exchange.simple and size < _LARGE:
+        connection.answer(_SIMPLE % (exchange.handle, size, connection.server_name, data), 200)
+    elif exchange.events:
         _event(connection, exchange, "complete", readable("data", data))
         _end(connection, exchange)
     elif exchange.streaming:
@@ -275,11 +294,6 @@ def _whole(connection: "HttpConnection", exchange: Exchange, command: bytes, siz
     extra = exchange.cors
     if request.method == b"GET" or request.method == b"HEAD":
         extra += _SANDBOX
-    if request.keep_alive and not extra and request.version != "1.0":
-        return (
-            b"HTTP/1.1 200 OK\r\nX-Gearman-Job-Handle: %b\r\nX-Gearman-Command: %b\r\n"
-            b"Content-Length: %d\r\nServer: %b\r\n\r\n"
-        ) % (exchange.handle, command, size, connection.server_name)
     fields = b"X-Gearman-Job-Handle: %b\r\nX-Gearman-Command: %b\r\nContent-Length: %d\r\n%b" % (
         exchange.handle,
         command,
@@ -293,6 +307,7 @@ def _stream(connection: "HttpConnection", exchange: Exchange, fields: bytes) -> 
     """Begins an answer whose length is not known: in chunks, or to the connection's end for HTTP/1.0."""
     request = exchange.request
     exchange.streaming = True
+    exchange.simple = False
     if request.version == "1.0":
         request.keep_alive = False
     else:

@@ -5,6 +5,7 @@ Owns their limits in time and size, and the counters for metrics. What is said o
 
 import asyncio
 import socket
+from collections import defaultdict
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +53,7 @@ class HttpHub(Hub):
         self.access = access
         self.site = site
         self.server_name = b"Gearman/" + server.engine.about.version
-        self.requests: dict[int, int] = {}
+        self.requests: defaultdict[int, int] = defaultdict(int)
         self.head_wait = HEAD_WAIT
         self.body_wait = BODY_WAIT
         self.body_speed = BODY_SPEED

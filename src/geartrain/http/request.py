@@ -4,6 +4,7 @@ Owns what its target and headers mean: the path, the function it names, what sta
 Knows neither who may ask nor what is answered.
 """
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -23,13 +24,13 @@ class Request:
         target: as it came.
         version: ``1.0`` or ``1.1``.
         fields: the headers by their names in lower case. Of one that came twice, the last.
-        headers: as they came, in order.
+        headers: as they came, in order; none of a call that was read at a glance.
         keep_alive: whether the connection stays open for another.
         body: without its chunks' heads.
-        path: of the target, undecoded.
         query: of the target, undecoded; None where there is no question mark.
         function: the path without its leading slashes, percent-decoded. Empty for ``/``.
         ours: whether it is for the server itself: the API, the dashboard, the metrics.
+        plain: whether it is a POST or PUT of HTTP/1.1 that keeps the connection, and was read at a glance.
         checked: whether it was found to be allowed.
     """
 
@@ -42,7 +43,7 @@ class Request:
         "keep_alive",
         "method",
         "ours",
-        "path",
+        "plain",
         "query",
         "target",
         "version",
@@ -56,6 +57,8 @@ class Request:
         headers: list[tuple[bytes, bytes]],
         fields: dict[bytes, bytes],
         keep_alive: bool,
+        body: bytes = b"",
+        plain: bool = False,
     ) -> None:
         self.method: bytes = method
         self.target: bytes = target
@@ -63,20 +66,10 @@ class Request:
         self.headers: list[tuple[bytes, bytes]] = headers
         self.fields: dict[bytes, bytes] = fields
         self.keep_alive: bool = keep_alive
-        self.body: bytes = b""
-        if target[:1] != b"/":
-            target = _origin_form(target)
-        path, mark, query = target.partition(b"?")
-        self.path: bytes = path
-        self.query: bytes | None = query if mark else None
-        name = path.lstrip(b"/")
-        if b"%" in name:
-            name = unquote_to_bytes(name)
-        self.function: bytes = name
-        self.ours: bool = (name.startswith(OURS) and name[len(OURS) :][:1] in (b"", b"/")) or (
-            name in _ROOT and method in _READS
-        )
+        self.body: bytes = body
+        self.query, self.function, self.ours = _meaning(method, target)
         self.checked: bool = False
+        self.plain: bool = plain
 
     @property
     def head_only(self) -> bool:
@@ -85,6 +78,18 @@ class Request:
     def accepts(self, kind: bytes) -> bool:
         """Whether the client asked for that media type by its name."""
         return kind in self.fields.get(b"accept", b"").lower()
+
+
+@lru_cache(256)
+def _meaning(method: bytes, target: bytes) -> tuple[bytes | None, bytes, bool]:
+    """The query, the function and whether it is ours: the same few, again and again."""
+    path, mark, query = (target if target[:1] == b"/" else _origin_form(target)).partition(b"?")
+    name = path.lstrip(b"/")
+    if b"%" in name:
+        name = unquote_to_bytes(name)
+    first = name.partition(b"/")[0]
+    ours = first == OURS or (name in _ROOT and method in _READS)
+    return query if mark else None, name, ours
 
 
 def _origin_form(target: bytes) -> bytes:

@@ -1,0 +1,89 @@
+"""What is read at a glance is read as the parser reads it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geartrain.http.plain import plain
+from geartrain.http.reader import Reader
+
+CALL = b"POST /f HTTP/1.1\r\nHost: h\r\nX-Gearman-Unique: u\r\nContent-Length: 4\r\n\r\nbody"
+ODD = st.sampled_from(
+    [
+        b"", b" ", b"\t", b"\r", b"\n", b"\r\n", b"\r\n ", b"\0", b":", b",", b"#", b"?", b"%", b"/", b"//", b"0", b"9",
+        b"Transfer-Encoding: chunked\r\n", b"Content-Length: 4\r\n", b"Content-Length: 1\r\n", b"Connection: close\r\n",
+        b"Connection: Keep-Alive\r\n", b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"Accept: */*\r\n", b"\xff",
+        b"GET /g HTTP/1.1\r\n\r\n", b"_gearman", b"HTTP/1.0", b"http://h/g", b"A B: c\r\n", b": c\r\n", b"D:\r\n",
+    ]
+)  # fmt: skip
+
+
+def agree(data: bytes) -> None:
+    request = plain(data, 1000)
+    if request is None:
+        return
+    reader = Reader(1000, lambda request: None)
+    reader.feed(data)
+    assert (len(reader.requests), reader.fault, reader.begun, reader.final) == (1, None, False, False)
+    other = reader.requests[0]
+    for name in ("method", "target", "version", "fields", "keep_alive", "body", "query", "function", "ours"):
+        assert getattr(request, name) == getattr(other, name)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(CALL)), st.integers(0, 3), ODD), max_size=4))
+def test_both_read_alike(edits: list[tuple[int, int, bytes]]) -> None:
+    data = CALL
+    for place, gone, odd in edits:
+        data = data[:place] + odd + data[place + gone :]
+    agree(data)
+
+
+@given(st.binary(max_size=8), st.binary(max_size=8), st.binary(max_size=8))
+def test_any_bytes_are_read_alike(target: bytes, name: bytes, value: bytes) -> None:
+    agree(b"GET /%b HTTP/1.1\r\nHost: h\r\n%b: %b\r\n\r\n" % (target, name, value))
+    agree(b"GET /f HTTP/1.1\r\nHost: h\r\nA%b:%bb\r\n\r\n" % (name, value))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CALL,
+        b"GET /f?workload=x HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"PUT /a%20b HTTP/1.1\r\nhost:h\r\nuser-agent: x (y; z)\r\nConnection: keep-alive\r\ncontent-length:0\r\n\r\n",
+    ],
+)
+def test_usual_calls_are_plain(data: bytes) -> None:
+    assert plain(data, 1000) is not None
+    agree(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CALL[:-1],
+        CALL + b"G",
+        CALL.replace(b"4", b"+4"),
+        CALL.replace(b"4", b"4, 4"),
+        CALL.replace(b"Host: h", b"Content-Length: 4"),
+        CALL.replace(b"Host: h", b"Content-Length : 4"),
+        CALL.replace(b"Host: h", b"Host: h\r\n x"),
+        CALL.replace(b"Host: h", b"Host: h\nX: y"),
+        CALL.replace(b"Host: h", b"Transfer-Encoding: chunked"),
+        CALL.replace(b"Host: h", b"Transfer_Encoding: chunked\r\nTransfer-Encoding: x"),
+        CALL.replace(b"Host: h", b"Connection: close"),
+        CALL.replace(b"/f", b"/_gearman/api/jobs"),
+        CALL.replace(b"1.1", b"1.0"),
+        b"POST /f HTTP/1.1\r\nHost: h\r\n\r\nbody",
+        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"DELETE /f HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /f HTTP/1.1\r\n" + b"".join(b"A%d: b\r\n" % n for n in range(101)) + b"\r\n",
+        b"GET /f HTTP/1.1\r\nA: " + b"b" * 40_000 + b"\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_all_else_is_left_to_the_parser(data: bytes) -> None:
+    assert plain(data, 1000) is None
+
+
+def test_a_body_beyond_the_limit_is_left_to_the_parser() -> None:
+    assert plain(CALL, 4) is not None
+    assert plain(CALL, 3) is None
