@@ -378,6 +378,22 @@ def test_a_thousand_tasks_at_once(world: World, address: str, function: str) -> 
         assert len(set(ended)) == 20
 
 
+def test_results_are_not_held_back_where_others_take_longer(world: World, address: str, function: str) -> None:
+    others_may_end = threading.Event()
+
+    def run(job: Job) -> bytes:
+        if int(job.workload) >= 400:
+            others_may_end.wait(PATIENCE)
+        return job.workload
+
+    with world.worker(address) as worker, world.client(address) as client:
+        worker.register(function, run)
+        tasks = client.submit_many(function, [b"%d" % n for n in range(800)])
+        assert client.wait(tasks[:400], PATIENCE / 2)
+        others_may_end.set()
+        assert [task.result() for task in tasks] == [b"%d" % n for n in range(800)]
+
+
 def test_finished_tasks_are_not_kept(world: World, address: str, function: str) -> None:
     with world.worker(address) as worker, world.client(address) as client:
         worker.register(function, lambda job: job.fail() if job.workload == b"7" else reverse(job))

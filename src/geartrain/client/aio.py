@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from typing import Any, Self, TypeVar
 
 from geartrain.client.aio_link import Linker
+from geartrain.client.aio_prompt import Prompt
 from geartrain.client.base import BaseClient
 from geartrain.client.request import Name, Payload, Priority, When, name_bytes, payload_bytes
 from geartrain.client.task import BaseTask, JobStatus, describe
@@ -25,8 +26,8 @@ class AsyncTask(BaseTask):
 
     __slots__ = ()
     _client: "AsyncClient"
-    _waiters: list[asyncio.Future[None]] | None  # made when somebody waits: of many tasks, for few
-    _watchers: list[asyncio.Future[None]] | None
+    _waiters: list[asyncio.Future[None] | Prompt] | None  # made when somebody waits: of many tasks, for few
+    _watchers: list[asyncio.Future[None] | Prompt] | None
 
     def notify(self) -> None:
         """Wakes who waits: for the end only when it has come, for anything else to look for themselves."""
@@ -126,14 +127,13 @@ class AsyncClient(BaseClient[AsyncTask]):
     ) -> bytes:
         """Runs a job and returns its result. Arguments as in `submit`, errors as in `AsyncTask.result`."""
         task = self._make(function, payload_bytes(workload), unique, priority)
-        loop = self._linker.start((task,), only_result=True)
-        if timeout is None and self.timeout is None:
-            while not task.done:  # as _until_done does, without a coroutine more
-                waiter = loop.create_future()
-                task._wake_at_end(waiter)
-                await waiter
-            return task._outcome()
-        return await task.result(timeout)
+        link = self._linker.run(task)
+        if link is None or timeout is not None or self.timeout is not None:
+            return await task.result(timeout)
+        prompt = Prompt(link)
+        task._waiters = [prompt]
+        await prompt
+        return task._outcome()
 
     async def do_high(
         self, function: Name, workload: Payload = b"", *, unique: Name | None = None, timeout: float | None = None
@@ -251,7 +251,7 @@ class AsyncClient(BaseClient[AsyncTask]):
         await self.close()
 
 
-def wake(waiters: list[asyncio.Future[None]]) -> None:
+def wake(waiters: list[asyncio.Future[None] | Prompt]) -> None:
     """Wakes all, once."""
     for waiter in waiters:
         if not waiter.done():

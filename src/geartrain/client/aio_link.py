@@ -13,18 +13,20 @@ from time import monotonic
 from typing import Any, Final
 
 from geartrain.client.address import Server
+from geartrain.client.aio_prompt import Reading
 from geartrain.client.aio_sockets import WRITE, AioLink, open_link
+from geartrain.client.flow import to_gather
 from geartrain.client.pool import Pool
 from geartrain.client.session import ClientSession
+from geartrain.client.sockets import SHORT
 from geartrain.client.task import BaseTask, Pending
-from geartrain.errors import ConnectionLost, NoServersAvailable
+from geartrain.errors import ConnectionLost, NoServersAvailable, RemoteProtocolError
 from geartrain.protocol.commands import Command
 
 __all__ = ["AsyncPending", "Linker"]
 
 _SILENCE: Final = 0.01
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
-
 
 _process = object()
 """Another one in every process: asking the system for its number costs every job."""
@@ -54,37 +56,50 @@ class AsyncPending(Pending):
             self.answered.set_result(None)
 
 
-class ClientLink(AioLink):
+class ClientLink(AioLink, Reading):
     """One connection of a client, with its session."""
 
     def __init__(self, server: Server, linker: "Linker") -> None:
-        super().__init__(server)
-        self.loop = asyncio.get_running_loop()
+        AioLink.__init__(self, server)
+        Reading.__init__(self, asyncio.get_running_loop())
         self.linker = linker
         self.session = ClientSession(str(server), exceptions=linker.exceptions)
         self.process = _process
         self.used = monotonic()
         self.over = False
+        self._gathering = False
         self._scheduled = False
 
-    def received(self, data: bytes) -> None:
-        self.used = monotonic()
+    def taken(self, data: bytes) -> None:
         session = self.session
-        session.receive(data)
-        if session.calls:
-            session.run_calls()
+        self.reading = True
+        try:
+            session.receive(data)
+        except RemoteProtocolError as error:
+            self.fail(str(error))
+        finally:
+            self.reading = False
+            now = monotonic()
+            more = to_gather(len(data), now - self.used, session)
+            self.used = now
+            if more or self._gathering:
+                self._gathering = more > 0
+                self.gather(more, SHORT)
+            if session.calls:
+                session.run_calls()
+            due = self.due
+            if due is not None:
+                self.due = None
+                due.go()
 
     def flush(self) -> None:
         self._scheduled = False
-        transport, session = self.transport, self.session
+        transport = self.transport
         if transport is None or self.over:
             return
-        data = session.pending()
-        while data and not (self.paused or transport.is_closing()):
-            if len(data) > WRITE:
-                data = memoryview(data)[:WRITE]
-            transport.write(data)
-            data = session.sent(len(data))
+        session = self.session
+        while session.out and not (self.paused or transport.is_closing()):
+            transport.write(session.take(WRITE))
 
     def flush_soon(self) -> None:
         """One write for all that is submitted in this turn of the loop."""
@@ -120,32 +135,42 @@ class Linker:
         self._questions: list[tuple[Command, Pending]] = []
         self._connecting: asyncio.Task[None] | None = None
 
-    def start(self, tasks: Sequence[BaseTask], only_result: bool = False) -> asyncio.AbstractEventLoop:
-        """Sends tasks, or keeps them until there is a connection.
-
-        Args:
-            tasks: what to send.
-            only_result: nobody sees the task before it is done; so where it is alone, its confirmation and its
-                result may come in one turn of the loop.
-
-        Returns:
-            the running loop.
-        """
-        loop = asyncio.get_running_loop()
-        link = self._usable(loop)
+    def start(self, tasks: Sequence[BaseTask]) -> None:
+        """Sends tasks, or keeps them until there is a connection."""
+        link = self._usable(asyncio.get_running_loop())
         if link is None:
             self._tasks.extend(tasks)
-            return loop
+            return
         session = link.session
         idle = session.idle
         for task in tasks:
             session.submit(task)
-        link.gather(session.confirmation if idle and only_result else 0)
+        link.gather(0)
         if idle:
             link.flush()  # nobody else writes in this turn yet: at once saves a turn
         else:
             link.flush_soon()
-        return loop
+
+    def run(self, task: BaseTask) -> ClientLink | None:
+        """As `start` for a task that nobody sees before it is done: alone, both of its packets may come at once.
+
+        Returns:
+            the connection that it went to; None where it waits for one.
+        """
+        link = self._usable(asyncio.get_running_loop())
+        if link is None:
+            self._tasks.append(task)
+            return None
+        session = link.session
+        if session.idle:
+            session.submit(task)
+            link.gather(session.confirmation)
+            link.flush()
+        else:
+            session.submit(task)
+            link.gather(0)
+            link.flush_soon()
+        return link
 
     async def ask(self, command: Command, key: bytes) -> Any:
         """Asks the server something and waits for the reply; once more where the connection ends meanwhile.

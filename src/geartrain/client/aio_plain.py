@@ -13,11 +13,11 @@ from typing import Any, Final, Protocol
 from geartrain.client.address import Server
 from geartrain.client.sockets import CHUNK
 
-__all__ = ["PlainTransport", "connect_plain"]
+__all__ = ["PATIENCE", "PlainTransport", "connect_plain"]
 
 
 _WAITS_FOR_MORE: Final = sys.platform == "linux"
-_PATIENCE: Final = 0.25
+PATIENCE: Final = 0.25
 """Seconds. Only an ERROR that is shorter than a JOB_CREATED ever waits so long, and a timer that is due sooner costs
 every turn of the loop more than a job's own steps: the system sets its clock for it."""
 
@@ -60,6 +60,7 @@ class PlainTransport(asyncio.Transport):
         self._over = False
         self._least = 0  # bytes that must be exceeded
         self._later: asyncio.TimerHandle | None = None
+        self._patience = 0.0  # the seconds that it was set for
         loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -116,8 +117,8 @@ class PlainTransport(asyncio.Transport):
         else:
             self._reader.resume_writing()
 
-    def gather(self, size: int) -> None:
-        """Looks only once more than so many bytes are there, or after a quarter of a second. 0: as soon as any are.
+    def gather(self, size: int, patience: float = PATIENCE) -> None:
+        """Looks only once more than so many bytes are there, or after so many seconds. 0: as soon as any are.
 
         A short job's result follows its JOB_CREATED at once. Each would wake the loop; so both wake it once.
         """
@@ -125,8 +126,11 @@ class PlainTransport(asyncio.Transport):
             return
         if size != self._least:
             self._set_least(size)
-        if size and self._later is None:
-            self._later = self._loop.call_later(_PATIENCE, self._look)
+        if size and (self._later is None or patience < self._patience):
+            if self._later is not None:
+                self._later.cancel()
+            self._patience = patience
+            self._later = self._loop.call_later(patience, self._look)
 
     def _set_least(self, size: int) -> None:
         self._least = size

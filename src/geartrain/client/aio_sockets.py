@@ -10,7 +10,7 @@ import ssl
 from typing import Any, Final, cast
 
 from geartrain.client.address import Server
-from geartrain.client.aio_plain import PlainTransport, connect_plain
+from geartrain.client.aio_plain import PATIENCE, PlainTransport, connect_plain
 from geartrain.client.sockets import CHUNK, reason, tune
 from geartrain.errors import ConnectionLost, RemoteProtocolError
 
@@ -75,10 +75,10 @@ class AioLink(asyncio.BufferedProtocol):
         if self.transport is not None:
             self.transport.abort()
 
-    def gather(self, size: int) -> None:
-        """Has the loop look only once more than so many bytes have come, or a moment later; 0: as soon as any have."""
+    def gather(self, size: int, patience: float = PATIENCE) -> None:
+        """Has the loop look only once more than so many bytes have come, or some seconds later; 0: when any have."""
         if self._plain is not None:
-            self._plain.gather(size)
+            self._plain.gather(size, patience)
 
     def stale(self) -> bool:
         """Whether something came that the loop has not read yet; on an idle connection most likely its end."""

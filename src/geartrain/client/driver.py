@@ -13,6 +13,7 @@ from threading import Condition, Lock, get_ident
 from time import monotonic
 from typing import Any, Final, Protocol
 
+from geartrain.client.flow import to_gather
 from geartrain.client.pool import Pool
 from geartrain.client.session import ClientSession
 from geartrain.client.sockets import SHORT, Transport, connect
@@ -39,13 +40,14 @@ class Awaited(Protocol):
 class Link:
     """One connection: socket and session."""
 
-    __slots__ = ("blocked", "session", "transport", "used")
+    __slots__ = ("blocked", "gather", "session", "transport", "used")
 
     def __init__(self, transport: Transport, session: ClientSession) -> None:
         self.transport = transport
         self.session = session
         self.used = monotonic()
         self.blocked = False  # there is more to write than the system took
+        self.gather = 0  # bytes to wait for
 
 
 class Driver:
@@ -158,7 +160,7 @@ class Driver:
             link = self._link
             if link is None:
                 raise ConnectionLost("the client was closed")
-            self._read(link, remaining, me)
+            self._read(link, remaining, me, link.gather if remaining is None or remaining > SHORT else 0)
 
     def _write(self, link: Link) -> None:
         """Writes what goes without waiting."""
@@ -203,7 +205,7 @@ class Driver:
         try:
             if link.blocked:
                 link.transport.wait(timeout, write=True)
-                timeout = 0.0
+                timeout, more_than = 0.0, 0
             data = link.transport.recv_more_than(more_than) if more_than else link.transport.recv(timeout)
         except ConnectionLost as error:
             data, cause = b"", str(error)
@@ -221,8 +223,13 @@ class Driver:
                 self._write(link)
             if data:
                 link.session.receive(data)
-                link.used = monotonic()
-            elif data is not None:
+                now = monotonic()
+                if link.transport.waits_for_more:
+                    link.gather = to_gather(len(data), now - link.used, link.session)
+                link.used = now
+            elif data is None:
+                link.gather = 0
+            else:
                 self._lose(link, cause)
         except RemoteProtocolError as error:
             self._lose(link, str(error))

@@ -36,6 +36,7 @@ class ClientSession:
         confirmation: the size of the last JOB_CREATED packet, in bytes; 0 before the first.
         calls: callbacks that are due, in order: the shell runs them by `run_calls`, outside its locks.
         name: the server's name, for messages.
+        out: what there is to write, in pieces.
     """
 
     __slots__ = (
@@ -45,13 +46,13 @@ class ClientSession:
         "_jobs",
         "_joined",
         "_order",
-        "_out",
         "_parser",
         "_queued",
         "_sent",
         "calls",
         "confirmation",
         "name",
+        "out",
     )
 
     def __init__(self, name: str, *, exceptions: bool = True) -> None:
@@ -59,8 +60,8 @@ class ClientSession:
         self.confirmation = 0
         self.calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._parser = Parser(RESPONSE_MAGIC)
-        self._out: deque[bytes | memoryview] = deque()
-        self._queued = 0  # bytes ever put into _out
+        self.out: deque[bytes | memoryview] = deque()
+        self._queued = 0  # bytes ever put into out
         self._sent = 0  # bytes of those that the system took
         self._order = 0
         self._created: deque[BaseTask] = deque()
@@ -79,7 +80,7 @@ class ClientSession:
         task.order = self._order
         queued = self._queued
         for piece in task.packet:
-            self._out.append(piece)
+            self.out.append(piece)
             queued += len(piece)
         task.end = self._queued = queued
         self._created.append(task)
@@ -95,14 +96,14 @@ class ClientSession:
         pending.order = self._order
         self._asked[command].append(pending)
         self._asking += 1
-        self._out.append(packet)
+        self.out.append(packet)
         self._queued += len(packet)
 
     # Bytes out.
 
     def pending(self) -> bytes | memoryview:
         """The next bytes to write, empty where there are none. The same again until `sent` is called."""
-        out = self._out
+        out = self.out
         if len(out) > 1 and self._queued - self._sent <= _WRITE:
             joined = b"".join(out)
             out.clear()
@@ -120,11 +121,27 @@ class ClientSession:
     def sent(self, count: int) -> bytes | memoryview:
         """The system took this many bytes of `pending`. Returns what is pending now."""
         self._sent += count
-        out = self._out
+        out = self.out
         first = out.popleft()
         if count < len(first):
             out.appendleft(memoryview(first)[count:])  # no copy: it may be 64 MiB
         return self.pending() if out else b""
+
+    def take(self, most: int) -> bytes | memoryview:
+        """The next bytes to write, so many at most, for a transport that keeps what the system does not take.
+
+        They count as sent then. There must be some in `out`.
+        """
+        out = self.out
+        if len(out) == 1 and len(out[0]) <= most:
+            data = out.popleft()
+            self._sent += len(data)
+            return data
+        data = self.pending()
+        if len(data) > most:
+            data = memoryview(data)[:most]
+        self.sent(len(data))
+        return data
 
     # Bytes in.
 
@@ -147,6 +164,11 @@ class ClientSession:
     def idle(self) -> bool:
         """Whether nothing is awaited."""
         return not (self._created or self._jobs or self._asking)
+
+    @property
+    def due(self) -> int:
+        """Bytes that are sure to come: of every task that is awaited one packet with its handle."""
+        return self.confirmation * (len(self._created) + len(self._jobs))
 
     @property
     def single(self) -> bool:
@@ -335,7 +357,7 @@ class ClientSession:
         self._created.clear()
         self._jobs.clear()
         self._joined.clear()
-        self._out.clear()
+        self.out.clear()
         return unsent
 
 

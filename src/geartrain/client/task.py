@@ -197,7 +197,9 @@ class BaseTask:
         self.state = TaskState.CREATED
         if self.background:
             self.done = True
-        self.notify()
+            self.notify()
+        elif self._watchers:
+            self.notify()
         return self.callbacks.created
 
     def on_data(self, chunk: bytes) -> Callback | None:
@@ -225,7 +227,8 @@ class BaseTask:
         self.state = TaskState.COMPLETE
         self._final = data
         self.done = True
-        self.notify()
+        if self._waiters or self._watchers:
+            self.notify()
         return self.callbacks.complete
 
     def on_fail(self, error: Exception) -> Callback | None:
@@ -253,7 +256,7 @@ class BaseTask:
                 logger.exception("the callback %r of %r raised an exception", callback, self)
 
     def notify(self) -> None:
-        """Something changed; the asyncio task wakes who waits."""
+        """Something changed that somebody waits for: the asyncio task wakes them."""
 
     # For the subclasses.
 

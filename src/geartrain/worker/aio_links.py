@@ -13,7 +13,7 @@ from time import monotonic
 from geartrain.client.address import Server
 from geartrain.client.aio_sockets import AioLink, open_link
 from geartrain.client.pool import Pool
-from geartrain.errors import ConnectionLost
+from geartrain.errors import ConnectionLost, RemoteProtocolError
 from geartrain.worker.session import WorkerSession
 
 __all__ = ["AioLinks", "WorkerLink"]
@@ -30,7 +30,7 @@ class WorkerLink(AioLink):
         super().__init__(server)
         self.loop = asyncio.get_running_loop()
         self.cause = ""
-        self._links = links
+        self._came = links.came
         self._scheduled = False
         self._drained: list[asyncio.Future[None]] = []
 
@@ -39,18 +39,22 @@ class WorkerLink(AioLink):
         self.session = session
         session.owner = self
 
-    def received(self, data: bytes) -> None:
-        self.session.receive(data)
-        self._links.came(self)
+    def taken(self, data: bytes) -> None:
+        try:
+            self.session.receive(data)
+        except RemoteProtocolError as error:
+            self.fail(str(error))
+        else:
+            self._came(self)
 
     def flush(self) -> None:
         self._scheduled = False
         transport = self.transport
         if transport is None or self.cause:
             return
-        take = self.session.take
-        while not self.paused and (data := take()):
-            transport.write(data)
+        session = self.session
+        while session.out and not self.paused:
+            transport.write(session.take())
         if self._drained and not self.paused:
             self._wake_senders()
 
@@ -62,9 +66,12 @@ class WorkerLink(AioLink):
 
     def flush_when_due(self) -> None:
         """At once where no other job runs that could end in the same turn; that saves a turn."""
-        if not self.session.jobs:
+        session = self.session
+        if not session.out:
+            return
+        if not session.jobs:
             self.flush()
-        elif self.session.saying:
+        else:
             self.flush_soon()
 
     async def drained(self) -> None:
@@ -86,7 +93,7 @@ class WorkerLink(AioLink):
             self.cause = cause
             self.session.lost()
             self._wake_senders()
-            self._links.came(self)
+            self._came(self)
 
 
 class AioLinks:

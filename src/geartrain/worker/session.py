@@ -90,6 +90,7 @@ class WorkerSession:
     Attributes:
         owner: what the shell keeps for it.
         jobs: the jobs that run, by handle.
+        out: what there is to write, in pieces.
         answered: whether the server has sent anything yet.
     """
 
@@ -102,13 +103,13 @@ class WorkerSession:
         "_grabbed",
         "_job",
         "_leaving",
-        "_out",
         "_parser",
         "_slots",
         "answered",
         "assigned",
         "jobs",
         "name",
+        "out",
         "owner",
         "state",
     )
@@ -134,16 +135,16 @@ class WorkerSession:
         self._functions: dict[bytes, int] = {}
         self._leaving: set[bytes] = set()
         self._parser = Parser(RESPONSE_MAGIC)
-        self._out: deque[bytes | memoryview] = deque()
+        self.out: deque[bytes | memoryview] = deque()
         self._job = job_type
         self._grab = 0
         self._grabbed = False  # ALL_YOURS gives jobs in the form of the last grab, so one grab must come first
         self._all_yours = all_yours
         self._asked_all_yours = all_yours  # until the first answer: it would be the ERROR
         if all_yours:
-            self._out.append(request(Command.ALL_YOURS))
+            self.out.append(request(Command.ALL_YOURS))
         if client_id:
-            self._out.append(request(Command.SET_CLIENT_ID, client_id))
+            self.out.append(request(Command.SET_CLIENT_ID, client_id))
         for function, timeout in functions.items():
             self.can_do(function, timeout)
 
@@ -158,12 +159,12 @@ class WorkerSession:
             if any(job.wire == function for job in self.jobs.values()):
                 self._functions[function] = timeout  # CANT_DO would give the running job away
                 return
-            self._out.append(request(Command.CANT_DO, function))
+            self.out.append(request(Command.CANT_DO, function))
         self._functions[function] = timeout
         if timeout:
-            self._out.append(request(Command.CAN_DO_TIMEOUT, function, b"%d" % timeout))
+            self.out.append(request(Command.CAN_DO_TIMEOUT, function, b"%d" % timeout))
         else:
-            self._out.append(request(Command.CAN_DO, function))
+            self.out.append(request(Command.CAN_DO, function))
         if self.state is _ASLEEP:
             self.state = _AWAKE  # gearmand does not wake a sleeper for jobs that wait for its new function
 
@@ -177,11 +178,11 @@ class WorkerSession:
             if not any(job.wire == function for job in self.jobs.values()):
                 self._leaving.discard(function)
                 if self._functions.pop(function, None) is not None:
-                    self._out.append(request(Command.CANT_DO, function))
+                    self.out.append(request(Command.CANT_DO, function))
 
     def set_id(self, client_id: bytes) -> None:
         """Gives the server another name for this worker."""
-        self._out.append(request(Command.SET_CLIENT_ID, client_id))
+        self.out.append(request(Command.SET_CLIENT_ID, client_id))
 
     def pump(self) -> None:
         """Asks for a job where a slot is free. Call it after every change, before writing."""
@@ -190,25 +191,20 @@ class WorkerSession:
             return
         slots.free -= 1
         if self._all_yours and self._grabbed:
-            self._out.append(_PRE_SLEEP)
+            self.out.append(_PRE_SLEEP)
             self.state = _OFFERED
         else:
-            self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
+            self.out.append(_GRAB_PACKETS[GRABS[self._grab]])
             self.state = _GRABBING
-
-    @property
-    def saying(self) -> bool:
-        """Whether there is something to write."""
-        return bool(self._out)
 
     def say(self, packet: bytes) -> None:
         """Queues a packet about a job."""
-        self._out.append(packet)
+        self.out.append(packet)
 
     def release(self, job: Job, packet: bytes | None = None) -> None:
         """A job's task is over, with a packet that says how where it has not said so itself; its slot is free."""
         if packet is not None and not job.lost:
-            self._out.append(packet)
+            self.out.append(packet)
         if self.jobs.pop(job.handle, None) is not None:
             self._slots.free += 1
             if self._leaving:
@@ -218,7 +214,7 @@ class WorkerSession:
 
     def pending(self) -> bytes | memoryview:
         """The next bytes to write, empty where there are none. The same again until `sent` is called."""
-        out = self._out
+        out = self.out
         if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
             joined = b"".join(out)
             out.clear()
@@ -236,7 +232,7 @@ class WorkerSession:
 
     def sent(self, count: int) -> bytes | memoryview:
         """The system took this many bytes of `pending`. Returns what is pending now."""
-        out = self._out
+        out = self.out
         first = out.popleft()
         if count < len(first):
             out.appendleft(memoryview(first)[count:])
@@ -244,7 +240,7 @@ class WorkerSession:
 
     def take(self) -> bytes | memoryview:
         """The next bytes to write, for a transport that keeps what the system does not take: they count as sent."""
-        out = self._out
+        out = self.out
         if not out:
             return b""
         if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
@@ -303,7 +299,7 @@ class WorkerSession:
             self.state = _AWAKE
             self._slots.free += 1
             return
-        self._out.append(_PRE_SLEEP)
+        self.out.append(_PRE_SLEEP)
         if self._all_yours:
             self.state = _OFFERED
         else:
@@ -312,7 +308,7 @@ class WorkerSession:
 
     def _on_noop(self, parts: list[bytes]) -> None:
         if self.state is _OFFERED:  # this server wakes after all: the slot is ours already
-            self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
+            self.out.append(_GRAB_PACKETS[GRABS[self._grab]])
             self.state = _GRABBING
         elif self.state is _ASLEEP:
             self.state = _AWAKE
@@ -329,7 +325,7 @@ class WorkerSession:
                 return
         if self.state is _GRABBING and code in _NOT_OFFERED and self._grab + 1 < len(GRABS):
             self._grab += 1
-            self._out.append(_GRAB_PACKETS[GRABS[self._grab]])
+            self.out.append(_GRAB_PACKETS[GRABS[self._grab]])
             return
         logger.warning("%s reported: %s: %s", self.name, code, text)
 
@@ -353,7 +349,7 @@ class WorkerSession:
         self._ended = True  # a dead session must take no slot
         for job in self.jobs.values():
             job.lost = True
-        self._out.clear()
+        self.out.clear()
 
 
 _NOT_OFFERED: Final = frozenset({"INVALID_COMMAND", "UNKNOWN_COMMAND", "unknown_command", "bad_command"})
