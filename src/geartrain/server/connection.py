@@ -197,9 +197,6 @@ class Connection:
 
     def flush(self) -> None:
         peer = self.peer
-        if self.fd < 0:
-            peer.ready.clear()
-            return
         ready = peer.ready
         if ready:
             if self._unsent is not None:
@@ -216,19 +213,20 @@ class Connection:
         peer = self.peer
         try:
             if peer.large and len(ready) <= _PIECES:
+                peer.large = False
                 size = sum(map(len, ready))
                 sent = self._sock.sendmsg(ready)
             else:
                 if len(ready) > 1:
                     ready[:] = (b"".join(ready),)
-                size = len(ready[0])
-                sent = self._sock.send(ready[0])
+                data = ready[0]
+                size = len(data)
+                sent = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
             self._lost(error)
             return
-        peer.large = False
         self._stats.bytes_out += sent
         if sent < size:
             self._unsent = _rest(ready, sent)

@@ -81,14 +81,13 @@ class Turn:
             served = 0
             for peer in dirty:
                 waits = peer.waits
-                worker = peer.functions is not None
-                if waits is None or len(waits) < _IN_FLIGHT or worker or peer.large or peer.closing:
-                    if worker:
-                        served += 1
-                    peer.dirty = False
-                    peer.link.flush()
-                else:
+                if peer.functions is not None:
+                    served += 1
+                elif waits is not None and len(waits) >= _IN_FLIGHT and not peer.large and not peer.closing:
                     kept.append(peer)
+                    continue
+                peer.dirty = False
+                peer.link.flush()
             self._served += served
             if kept and served >= _BUSY and self._served < _ENOUGH and len(engine.jobs) - engine.running > served:
                 engine.dirty += kept
