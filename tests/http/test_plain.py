@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geartrain.http.plain import plain
+from geartrain.http.plain import again, plain
 from geartrain.http.reader import Reader
 
 CALL = b"POST /f HTTP/1.1\r\nHost: h\r\nX-Gearman-Unique: u\r\nContent-Length: 4\r\n\r\nbody"
+APART = (b"x-gearman-unique", b"content-length")
 ODD = st.sampled_from(
     [
         b"", b" ", b"\t", b"\r", b"\n", b"\r\n", b"\r\n ", b"\0", b":", b",", b"#", b"?", b"%", b"/", b"//", b"0", b"9",
@@ -18,9 +19,15 @@ ODD = st.sampled_from(
 )  # fmt: skip
 
 
+def apart(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {name: value for name, value in fields.items() if name not in APART}
+
+
 def agree(data: bytes) -> None:
+    known = again(data, 1000)
     request = plain(data, 1000)
     if request is None:
+        assert known is None
         return
     reader = Reader(1000, lambda request: None)
     reader.feed(data)
@@ -28,10 +35,23 @@ def agree(data: bytes) -> None:
     other = reader.requests[0]
     for name in ("method", "target", "version", "fields", "keep_alive", "body", "query", "function", "ours"):
         assert getattr(request, name) == getattr(other, name)
+    if known is not None:
+        shared, unique, body = known
+        assert request.plain
+        assert (unique, body) == (other.fields.get(b"x-gearman-unique", b""), other.body)
+        for name in ("method", "target", "version", "keep_alive", "query", "function", "ours", "plain"):
+            assert getattr(shared, name) == getattr(request, name)
+        assert apart(shared.fields) == apart(other.fields)
+
+
+def learn(data: bytes) -> None:
+    for _ in range(8):
+        plain(data, 1000)
 
 
 @given(st.lists(st.tuples(st.integers(0, len(CALL)), st.integers(0, 3), ODD), max_size=4))
 def test_both_read_alike(edits: list[tuple[int, int, bytes]]) -> None:
+    learn(CALL)
     data = CALL
     for place, gone, odd in edits:
         data = data[:place] + odd + data[place + gone :]
@@ -87,3 +107,36 @@ def test_all_else_is_left_to_the_parser(data: bytes) -> None:
 def test_a_body_beyond_the_limit_is_left_to_the_parser() -> None:
     assert plain(CALL, 4) is not None
     assert plain(CALL, 3) is None
+
+
+@given(st.text("0123456789abc-", min_size=1, max_size=70), st.binary(max_size=300))
+def test_heads_are_known_again_whatever_their_unique_and_length(unique: str, body: bytes) -> None:
+    learn(CALL)
+    data = b"POST /f HTTP/1.1\r\nHost: h\r\nX-Gearman-Unique: %b\r\nContent-Length: %d\r\n\r\n%b"
+    data %= (unique.encode(), len(body), body)
+    known = again(data, 1000)
+    assert known is not None
+    assert known[1:] == (unique.encode(), body)
+    agree(data)
+
+
+@pytest.mark.parametrize(
+    "wish", [b"X-Gearman-Background: true", b"X-Gearman-Priority: high", b"X-Gearman-Timeout: 1", b"Origin: http://h"]
+)
+def test_heads_that_ask_for_more_are_not_shared(wish: bytes) -> None:
+    data = CALL.replace(b"Host: h", b"Host: h\r\n" + wish)
+    learn(data)
+    assert plain(data, 1000) is not None
+    assert again(data, 1000) is None
+
+
+@pytest.mark.parametrize("size", range(len(CALL)))
+def test_a_known_head_that_is_cut_is_not_known(size: int) -> None:
+    for data in (CALL, CALL.replace(b"4\r\n\r\nbody", b"0\r\n\r\n")):
+        learn(data)
+        assert again(data[: min(size, len(data) - 1)], 1000) is None
+
+
+def test_a_known_head_with_an_endless_unique_is_left_to_the_parser() -> None:
+    learn(CALL)
+    assert again(CALL.replace(b"Unique: u", b"Unique: " + b"u" * 5000), 1000) is None

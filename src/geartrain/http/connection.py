@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from geartrain.http import gateway
 from geartrain.http.bridge import Bridge
-from geartrain.http.plain import plain
+from geartrain.http.plain import again, plain
 from geartrain.http.reader import Reader
 from geartrain.http.request import Request
 from geartrain.http.responses import CONTINUE, error
@@ -106,13 +106,18 @@ class HttpConnection(Connection):
             self._lost(broken)
             return
         self._stats.bytes_in += len(data)
-        if not (self._current or reader.begun or reader.final or reader.requests):
-            request = plain(data, self._hub.max_packet)
+        if not (self._current or reader.begun or reader.final or reader.requests or self.engine.draining):
+            most = self._hub.max_packet
+            known = again(data, most)
+            request = plain(data, most) if known is None else known[0]
             if request is not None:
                 access = self.access
                 if access.free(request.fields) or access.refusal(request, self.local) is None:
                     self._current = request
-                    gateway.call(self, request)
+                    if known is None:
+                        gateway.call(self, request)
+                    else:
+                        gateway.call_again(self, request, known[1], known[2])
                     return
         self._take(data)
 

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from geartrain.http.connection import HttpConnection
     from geartrain.http.request import Request
 
-__all__ = ["Exchange", "call", "cors", "workload"]
+__all__ = ["Exchange", "call", "call_again", "cors", "workload"]
 
 METHODS: Final = (b"POST", b"GET", b"PUT", b"HEAD")
 _ALLOW: Final = b"Allow: GET, HEAD, POST, PUT\r\n"
 _SANDBOX: Final = b"Content-Security-Policy: sandbox\r\n"
 """A result that a browser shows as a page must not run as one of ours: GET can be a link made by anybody."""
+_NO_UNIQUE: Final = b"-"
+"""gearmand's: the workload is the key."""
 _NORMAL: Final = 1
 _PRIORITIES: Final = {b"high": 0, b"low": 2}
 _ERRORS: Final[dict[bytes, int]] = {
@@ -85,7 +87,7 @@ class Exchange:
             and not request.head_only
             and request.accepts(b"text/event-stream")
         )
-        self.simple: bool = request.plain and not (background or cors or self.events)
+        self.simple: bool = request.plain and not self.events
         self.handle: bytes = b""
         self.streaming: bool = False
         self.pieces: list[bytes] | None = None
@@ -154,8 +156,13 @@ def call(connection: "HttpConnection", request: "Request") -> None:
     if b"x-gearman-priority" in fields:
         priority = _PRIORITIES.get(fields[b"x-gearman-priority"].lower(), _NORMAL)
     exchange = Exchange(request, background, timeout, allowed)
-    unique = fields.get(b"x-gearman-unique", b"-")  # gearmand's: the workload is the key
+    unique = fields.get(b"x-gearman-unique", _NO_UNIQUE)
     connection.submit(exchange, unique, workload(request), priority)
+
+
+def call_again(connection: "HttpConnection", request: "Request", unique: bytes, body: bytes) -> None:
+    """Submits the job of a plain request that others share: its unique and its body are given apart."""
+    connection.submit(Exchange(request, False, 0.0, b""), unique or _NO_UNIQUE, body, _NORMAL)
 
 
 def _seconds(text: bytes) -> float | None:

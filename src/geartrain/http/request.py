@@ -30,7 +30,8 @@ class Request:
         query: of the target, undecoded; None where there is no question mark.
         function: the path without its leading slashes, percent-decoded. Empty for ``/``.
         ours: whether it is for the server itself: the API, the dashboard, the metrics.
-        plain: whether it is a POST or PUT of HTTP/1.1 that keeps the connection, and was read at a glance.
+        plain: whether it is known to ask for a job's result and nothing else: a POST or PUT of HTTP/1.1 that keeps
+            the connection, without a word on priority, background and time, and not from a browser's page.
         checked: whether it was found to be allowed.
     """
 
@@ -58,7 +59,6 @@ class Request:
         fields: dict[bytes, bytes],
         keep_alive: bool,
         body: bytes = b"",
-        plain: bool = False,
     ) -> None:
         self.method: bytes = method
         self.target: bytes = target
@@ -69,7 +69,7 @@ class Request:
         self.body: bytes = body
         self.query, self.function, self.ours = _meaning(method, target)
         self.checked: bool = False
-        self.plain: bool = plain
+        self.plain: bool = False
 
     @property
     def head_only(self) -> bool:
