@@ -11,6 +11,7 @@ import sys
 from typing import Any, Final, Protocol
 
 from geartrain.client.address import Server
+from geartrain.client.aio_alarm import Alarm
 from geartrain.client.sockets import CHUNK
 
 __all__ = ["PATIENCE", "PlainTransport", "connect_plain"]
@@ -18,8 +19,7 @@ __all__ = ["PATIENCE", "PlainTransport", "connect_plain"]
 
 _WAITS_FOR_MORE: Final = sys.platform == "linux"
 PATIENCE: Final = 0.25
-"""Seconds. Only an ERROR that is shorter than a JOB_CREATED ever waits so long, and a timer that is due sooner costs
-every turn of the loop more than a job's own steps: the system sets its clock for it."""
+"""Seconds. Only an ERROR that is shorter than a JOB_CREATED ever waits so long."""
 
 
 class Reader(Protocol):
@@ -59,8 +59,8 @@ class PlainTransport(asyncio.Transport):
         self._closing = False
         self._over = False
         self._least = 0  # bytes that must be exceeded
-        self._later: asyncio.TimerHandle | None = None
-        self._patience = 0.0  # the seconds that it was set for
+        self._alarm: Alarm | None = None
+        self._patience = 0.0  # the seconds that it was set for, 0 when it is not
         loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -126,11 +126,11 @@ class PlainTransport(asyncio.Transport):
             return
         if size != self._least:
             self._set_least(size)
-        if size and (self._later is None or patience < self._patience):
-            if self._later is not None:
-                self._later.cancel()
+        if size and not 0 < self._patience <= patience and not self._closing:
+            if self._alarm is None:
+                self._alarm = Alarm(self._loop, self._look)
             self._patience = patience
-            self._later = self._loop.call_later(patience, self._look)
+            self._alarm.set(patience)
 
     def _set_least(self, size: int) -> None:
         self._least = size
@@ -141,7 +141,7 @@ class PlainTransport(asyncio.Transport):
 
     def _look(self) -> None:
         """What came may be less than was expected: an error, or the confirmation of a job that takes longer."""
-        self._later = None
+        self._patience = 0.0
         if self._least and not self._closing:
             self._set_least(0)
             if not self._closing:
@@ -168,8 +168,8 @@ class PlainTransport(asyncio.Transport):
         if self._over:
             return
         self._over = self._closing = True
-        if self._later is not None:
-            self._later.cancel()
+        if self._alarm is not None:
+            self._alarm.close()
         self._rest = None
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
