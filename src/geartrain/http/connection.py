@@ -109,16 +109,16 @@ class HttpConnection(Connection):
         if not (self._current or reader.begun or reader.final or reader.requests or self.engine.draining):
             most = self._hub.max_packet
             known = again(data, most)
-            request = plain(data, most) if known is None else known[0]
-            if request is not None:
-                access = self.access
-                if access.free(request.fields) or access.refusal(request, self.local) is None:
+            if known is not None:
+                request, unique, body = known
+                if self.access.free(request.fields) or self.access.refusal(request, self.local) is None:
                     self._current = request
-                    if known is None:
-                        gateway.call(self, request)
-                    else:
-                        gateway.call_again(self, request, known[1], known[2])
+                    gateway.call_again(self, request, unique, body)
                     return
+            elif (new := plain(data, most)) is not None and self._refusal(new) is None:
+                self._current = new
+                gateway.call(self, new)
+                return
         self._take(data)
 
     def _take(self, data: bytes) -> None:

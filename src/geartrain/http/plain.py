@@ -63,8 +63,8 @@ def again(data: bytes, max_body: int) -> tuple[Request, bytes, bytes] | None:
     if known is None:
         return None
     request, unique, length = known
-    size = values[length]
-    if not size.isdigit() or len(size) > 9 or int(size) != len(body) or len(body) > max_body:
+    size = len(body)
+    if values[length] != b"%d" % size or size > max_body:
         return None
     return request, values[unique] if unique >= 0 else b"", body
 
