@@ -66,12 +66,9 @@ class WorkerLink(AioLink):
 
     def flush_when_due(self) -> None:
         """At once where no other job runs that could end in the same turn; that saves a turn."""
-        session = self.session
-        if not session.out:
-            return
-        if not session.jobs:
+        if not self.session.jobs:
             self.flush()
-        else:
+        elif self.session.out:
             self.flush_soon()
 
     async def drained(self) -> None:
@@ -171,10 +168,12 @@ class AioLinks:
 
     def pump(self) -> None:
         """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
-        links = self.links.values()
-        for link in links if len(links) == 1 else self._in_turn(list(links)):
-            link.session.pump()
-            link.flush_when_due()
+        links = self.links
+        for link in links.values() if len(links) == 1 else self._in_turn(list(links.values())):
+            session = link.session
+            session.pump()
+            if session.out:
+                link.flush_when_due()
 
     def _in_turn(self, links: list[WorkerLink]) -> list[WorkerLink]:
         self._turns += 1

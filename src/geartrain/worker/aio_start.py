@@ -44,18 +44,18 @@ class Starter:
             what is known after it: whether it waits.
         """
         reserve = self._reserve
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(coroutine, loop=loop, name=_NAME, eager_start=True)
-            if task.done():
-                return False
-        elif waits:
-            task = asyncio.Task(coroutine, loop=loop, name=_NAME)
-        elif reserve is not None and reserve.begun and not reserve.given.done():
+        if reserve is not None and not waits and reserve.begun and not reserve.given.done():
             if reserve.begin(coroutine):
                 return False
             self._reserve = None
             task = reserve.task
             waits = True
+        elif sys.version_info >= (3, 12):
+            task = asyncio.Task(coroutine, loop=loop, name=_NAME, eager_start=True)
+            if task.done():
+                return False
+        elif waits:
+            task = asyncio.Task(coroutine, loop=loop, name=_NAME)
         else:
             if reserve is None or reserve.given.done():
                 self._reserve = _Reserve(loop)

@@ -239,10 +239,11 @@ class WorkerSession:
         return self.pending() if out else b""
 
     def take(self) -> bytes | memoryview:
-        """The next bytes to write, for a transport that keeps what the system does not take: they count as sent."""
+        """The next bytes to write, for a transport that keeps what the system does not take: they count as sent.
+
+        There must be some in `out`.
+        """
         out = self.out
-        if not out:
-            return b""
         if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
             data: bytes | memoryview = b"".join(out)
             out.clear()
