@@ -220,7 +220,7 @@ class Parser:
         command = key - self._base
         if 1 <= command <= MAX_COMMAND:
             splits = _SPLITS[command]
-            parts = first[HEADER_SIZE:].split(b"\0", splits)
+            parts = _cut(first, HEADER_SIZE, len(first), splits)
             if len(parts) > splits:
                 chunks.insert(0, parts[-1])
                 whole = length < _PIECES_FROM or len(chunks) > _MOST_PIECES or command not in _PASSED_ON

@@ -30,6 +30,8 @@ logger: Final = logging.getLogger("geartrain.server")
 READ_SIZE: Final = 127 * 1024
 """Bytes of one read: just below glibc's mmap threshold, or every read would map and unmap memory."""
 LARGEST_READ: Final = 4 * 1024 * 1024
+_ONLY_FROM: Final = 32 * 1024
+"""Missing bytes of a packet from which a read takes these alone: what came behind them would have to be copied."""
 PAUSE_READING: Final = 16 * 1024 * 1024
 """Unread replies, in bytes, at which no more requests are taken from a peer until it reads."""
 _PIECES: Final = 64
@@ -111,7 +113,7 @@ class Connection:
         parser = self._parser
         missing = parser.missing
         try:
-            data = self._sock.recv(READ_SIZE if missing <= READ_SIZE else min(missing, LARGEST_READ))
+            data = self._sock.recv(READ_SIZE if missing < _ONLY_FROM else min(missing, LARGEST_READ))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
