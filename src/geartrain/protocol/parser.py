@@ -60,6 +60,13 @@ _EMPTY: Final[list[Item]] = [
     for number, parts in enumerate([0, *(LAYOUTS[c].parts for c in sorted(LAYOUTS))])
 ]
 """What a packet with an empty body is."""
+_ALONE: Final[dict[bytes, Item]] = {
+    _HEADER.pack((int.from_bytes(REQUEST_MAGIC, "big") << 32) + number, 0): item
+    for number, item in enumerate(_EMPTY)
+    if number
+}
+"""The same by the whole packet. A read ends with one so often (GRAB_JOB) that it is looked up."""
+_NONE_ALONE: Final[dict[bytes, Item]] = {}
 _CUT_FROM: Final = 2048
 """Bytes of a body from which it pays to look for the NULs first, so that the workload is copied once."""
 _EMPTY_CHUNKS: Final[list[bytes]] = []
@@ -95,10 +102,11 @@ class Parser:
             of the next read.
     """
 
-    __slots__ = ("_base", "_chunks", "_joined", "_max", "_other", "_rest", "_text", "fault", "lines", "missing")
+    __slots__ = ("_alone", "_base", "_chunks", "_joined", "_max", "_other", "_rest", "_text", "fault", "lines", "missing")
 
     def __init__(self, magic: bytes = REQUEST_MAGIC, max_packet: int = DEFAULT_MAX_PACKET) -> None:
         other = RESPONSE_MAGIC if magic == REQUEST_MAGIC else REQUEST_MAGIC
+        self._alone: dict[bytes, Item] = _ALONE if magic == REQUEST_MAGIC else _NONE_ALONE
         self._base: int = int.from_bytes(magic, "big") << 32
         self._other: int = int.from_bytes(other, "big") << 32
         self._text: bool = magic == REQUEST_MAGIC
@@ -154,6 +162,11 @@ class Parser:
         key: int
         length: int
         while offset <= last:
+            if offset == last:
+                item = self._alone.get(data[offset:] if offset else data)
+                if item is not None:
+                    items.append(item)
+                    return
             key, length = _header(data, offset)
             command = key - base
             if command < 1 or command > MAX_COMMAND:
