@@ -16,13 +16,19 @@ from benchmarks.build import PLAIN_PYTHON, ROOT, BenchError
 from benchmarks.loads import drive, folder, workers
 from benchmarks.rows import Row, Shape
 from benchmarks.samples import Sample
-from benchmarks.servers import VARIANTS, start
+from benchmarks.servers import VARIANTS, Variant, start
 
 __all__ = ["client", "missing", "worker"]
 
 _PROGRAMS: Final = Path(__file__).resolve().parent / "libraries"
 _OTHERS: Final = ROOT / ".venv-bench"
-_SERVER: Final = VARIANTS["pure"]
+
+
+@cache
+def _server() -> Variant:
+    """The cheapest of ours that is here: what it takes of the cores, the library that is measured does not have."""
+    compiled = VARIANTS["compiled"]
+    return VARIANTS["pure"] if compiled.missing() else compiled
 
 
 @cache
@@ -86,7 +92,7 @@ def client(row: Row, library: str, scale: float) -> Sample:
     command = _command("client", library)
     with (
         folder() as path,
-        start(_SERVER, path) as server,
+        start(_server(), path) as server,
         workers(server, 4),
         _running([*command, str(server.port), str(jobs), str(window)]) as process,
     ):
@@ -103,7 +109,7 @@ def worker(row: Row, library: str, scale: float) -> Sample:
     jobs = max(int((row.slow_jobs if library == "gear" else row.jobs) * scale), 50)
     shape: Shape = {"mode": "fg", "clients": 1, "window": row.shape["window"], "workers": 0}
     command = _command("worker", library)
-    with folder() as path, start(_SERVER, path) as server, _running([*command, str(server.port)]) as process:
+    with folder() as path, start(_server(), path) as server, _running([*command, str(server.port)]) as process:
         drive(server, shape, jobs // 10)
         before = _cpu(process)
         sample = drive(server, shape, jobs)

@@ -56,8 +56,8 @@ _METHOD: Final = """## How it is measured
 - Debian's gearmand takes `--ssl` but was built without TLS. In the TLS row it stands behind stunnel, as its users run
   it, and stunnel's CPU counts.
 - In the ALL_YOURS row gearmand's worker is an ordinary one, because gearmand does not know that request.
-- In the library rows the CPU is that of the client or worker program, over the same server of ours; the other side is
-  the C driver.
+- In the library rows the CPU is that of the client or worker program, over the same server of ours (the compiled
+  build where there is one: the server must cost less than what is measured); the other side is the C driver.
 """
 
 
