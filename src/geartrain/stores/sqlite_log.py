@@ -7,6 +7,7 @@ system must put its own records of the file on the disk as well. So the log gets
 and begins anew (by a checkpoint) where that length ends.
 """
 
+import contextlib
 import logging
 import sqlite3
 from typing import Final
@@ -68,7 +69,8 @@ class Log:
         except sqlite3.Error as exc:
             log.debug("no room is reserved for the log: %s", exc)
             self._take_back()
-            self.shrink()
+            with contextlib.suppress(sqlite3.Error):  # there may be no room for this either
+                self.shrink()
         else:
             self._take_back()
         db.execute(f"PRAGMA cache_size={cache}")
