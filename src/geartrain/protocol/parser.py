@@ -102,7 +102,19 @@ class Parser:
             of the next read.
     """
 
-    __slots__ = ("_alone", "_base", "_chunks", "_joined", "_max", "_other", "_rest", "_text", "fault", "lines", "missing")
+    __slots__ = (
+        "_alone",
+        "_base",
+        "_chunks",
+        "_joined",
+        "_max",
+        "_other",
+        "_rest",
+        "_text",
+        "fault",
+        "lines",
+        "missing",
+    )
 
     def __init__(self, magic: bytes = REQUEST_MAGIC, max_packet: int = DEFAULT_MAX_PACKET) -> None:
         other = RESPONSE_MAGIC if magic == REQUEST_MAGIC else REQUEST_MAGIC
@@ -138,22 +150,8 @@ class Parser:
             data = self._rest + data  # _rest is short here: less than a header, or a line below MAX_LINE
             self._rest = b""
         items: list[Item] = []
-        if self.fault is None:
-            self._parse(data, items)
-        return items
-
-    def _add(self, data: bytes) -> None:
-        """One more piece of a packet. Tiny ones are joined: each is an object that is larger than what it holds."""
-        chunks = self._chunks
-        chunks.append(data)
-        self.missing -= len(data)
-        tail = len(chunks) - self._joined
-        if tail >= _TINY_PIECES:
-            if sum(map(len, chunks[-tail:])) < _TINY_PIECES * 1024:
-                chunks[-tail:] = [b"".join(chunks[-tail:])]
-            self._joined = len(chunks)
-
-    def _parse(self, data: bytes, items: list[Item]) -> None:
+        if self.fault is not None:
+            return items
         offset = 0
         size = len(data)
         last = size - HEADER_SIZE
@@ -166,13 +164,13 @@ class Parser:
                 item = self._alone.get(data[offset:] if offset else data)
                 if item is not None:
                     items.append(item)
-                    return
+                    return items
             key, length = _header(data, offset)
             command = key - base
             if command < 1 or command > MAX_COMMAND:
                 offset = self._unusual(data, offset, key, length, items)
                 if offset < 0:
-                    return
+                    return items
                 continue
             start = offset + HEADER_SIZE
             end = start + length
@@ -190,6 +188,18 @@ class Parser:
             items.append((command, parts) if len(parts) > splits else _short(command, parts))
         if offset < size:
             self._keep(data[offset:] if offset else data, items)
+        return items
+
+    def _add(self, data: bytes) -> None:
+        """One more piece of a packet. Tiny ones are joined: each is an object that is larger than what it holds."""
+        chunks = self._chunks
+        chunks.append(data)
+        self.missing -= len(data)
+        tail = len(chunks) - self._joined
+        if tail >= _TINY_PIECES:
+            if sum(map(len, chunks[-tail:])) < _TINY_PIECES * 1024:
+                chunks[-tail:] = [b"".join(chunks[-tail:])]
+            self._joined = len(chunks)
 
     def _keep(self, rest: bytes, items: list[Item]) -> None:
         """Keeps the beginning of a packet or line."""
@@ -199,7 +209,7 @@ class Parser:
                 return
             rest = rest[offset:]
             if len(rest) >= HEADER_SIZE and not rest[0]:
-                self._parse(rest, items)
+                items += self.feed(rest)
                 return
         elif rest[0]:
             self._refuse(b"", "the bytes are not a Gearman packet")
@@ -245,7 +255,7 @@ class Parser:
         else:
             items.append((WRONG_MAGIC, _NO_PARTS))
         if len(data) > missing:
-            self._parse(data[missing:], items)
+            items += self.feed(data[missing:])
         return items
 
     def _unusual(self, data: bytes, offset: int, key: int, length: int, items: list[Item]) -> int:
