@@ -12,6 +12,7 @@ BOUNDS: Final[tuple[float, ...]] = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
 )  # fmt: skip
 """Upper bounds of the histograms' buckets in seconds; one more bucket takes what is above."""
+_BOUNDS: Final = (*BOUNDS, inf)
 
 
 class Histogram:
@@ -40,14 +41,14 @@ class Histogram:
         self.sum += seconds
 
     def _find(self, seconds: float) -> None:
-        bucket = self._bucket  # the next one, most often: compiled, the steps to it are a fifth of what bisect costs
-        while bucket < len(BOUNDS) and seconds > BOUNDS[bucket]:
-            bucket += 1
-        while bucket > 0 and seconds <= BOUNDS[bucket - 1]:
-            bucket -= 1
-        self._bucket = bucket
-        self._above = BOUNDS[bucket - 1] if bucket > 0 else -inf
-        self._most = BOUNDS[bucket] if bucket < len(BOUNDS) else inf
+        above = -inf
+        for bucket, bound in enumerate(_BOUNDS):  # compiled, a fifth of what bisect costs
+            if seconds <= bound:
+                self._bucket = bucket
+                self._above = above
+                self._most = bound
+                return
+            above = bound
 
     @property
     def count(self) -> int:
