@@ -6,7 +6,6 @@ Knows nothing of what the server does in between, nor how the settings were read
 
 import asyncio
 import contextlib
-import gc
 import importlib.util
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any, Final
 from geartrain import __version__
 from geartrain.errors import ConfigError, GeartrainError
 from geartrain.server import daemon
+from geartrain.server.collector import Collector
 from geartrain.server.config import Config
 from geartrain.server.logs import NOTICE, Logs
 from geartrain.server.loop import run
@@ -148,30 +148,22 @@ def _run(config: Config, logs: Logs, launcher: daemon.Launcher | None, announce:
                     __version__, ", ".join([*server.addresses, *urls]), os.getpid(),
                 )  # fmt: skip
                 notifier.ready(f"listening on {', '.join(server.addresses)}")
-                _calm_collector()
+                collector = Collector(server.engine.jobs)
+                collector.calm()
                 if launcher is not None:
                     launcher.ready()
                 if announce is not None:
                     announce(server, urls)
-                pulse = tasks.create_task(_pulse(notifier))
+                besides = [tasks.create_task(_pulse(notifier)), tasks.create_task(collector.run())]
                 await server.wait_closed()
-                pulse.cancel()
+                for task in besides:
+                    task.cancel()
         finally:
             await server.stop()
         logger.log(NOTICE, "stopped")
         return 0
 
     return run(main, config.loop)
-
-
-def _calm_collector() -> None:
-    """The garbage collector looks at young objects only, and seldom: jobs make no cycles, and there may be millions.
-
-    It cost as much as half of the time in the engine, and a full collection stops the server for a moment.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
 
 
 async def _pulse(notifier: Notifier) -> None:
