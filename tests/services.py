@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
+from random import SystemRandom
 
 import pytest
 
@@ -44,12 +45,24 @@ def program(name: str, package: str, *folders: str) -> str:
     return found
 
 
+_random = SystemRandom()  # tests that are repeatable set the other one to the same start in each process
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that was free a moment ago.
+
+    It is none of those that the system gives out: while a server is down between two starts, its port must not become
+    some client's.
+    """
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except FileNotFoundError:  # not Linux
+        first = 32768
+    while True:
+        port = _random.randrange(first // 2, first)
+        with socket.socket() as sock, contextlib.suppress(OSError):  # somebody has it
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager
