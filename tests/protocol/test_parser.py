@@ -39,7 +39,8 @@ def test_any_chunking(items: list[tuple[bytes, tuple[int, list[bytes]]]], data: 
             got += parser.feed(stream[start:end])
     assert got == [meaning for _, meaning in items]
     assert parser.fault is None
-    assert not parser.partial
+    assert parser.missing == 0
+    assert parser.feed(request(Command.GRAB_JOB)) == [(Command.GRAB_JOB, [])], "nothing was left over"
 
 
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=10))

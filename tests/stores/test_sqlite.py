@@ -257,22 +257,25 @@ KILLED = """
 """
 
 
+def committed_and_killed(path: str) -> list[int]:
+    """Lets another process commit for a while, and kills it. Returns the numbers at which its batches ended."""
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(KILLED), path], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        committed = [int(process.stdout.readline()) for _ in range(20)]
+        process.send_signal(signal.SIGKILL)
+        return committed + [int(line) for line in process.stdout]
+
+
 def test_kill_9_loses_nothing_and_frees_the_file(path: str) -> None:
     highest = 0
     for _ in range(3):
-        with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(KILLED), path], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            for _ in range(20):
-                committed = int(process.stdout.readline())
-            assert committed - 200 > highest  # no number of an earlier run again
-            process.send_signal(signal.SIGKILL)
-            for line in process.stdout:
-                committed = int(line)
+        committed = committed_and_killed(path)
+        assert committed[0] - 10 > highest  # no number of an earlier run again
         store = store_of(path)
         numbers = {one.number for one in store.load()}
-        assert set(range(committed - 200, committed)) <= numbers
+        assert set(range(committed[0] - 10, committed[-1])) <= numbers
         highest = max(numbers)
         store.close()
 
@@ -333,13 +336,7 @@ def test_large_batches_may_make_the_log_longer_and_jobs_after_them_do_not(path: 
 def test_a_killed_servers_log_is_used_again(path: str) -> None:
     sizes = []
     for _ in range(3):
-        with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(KILLED), path], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            for _ in range(20):
-                process.stdout.readline()
-            process.kill()
+        committed_and_killed(path)
         sizes.append(log_size(path))
     assert max(sizes) == min(sizes)
 

@@ -34,7 +34,7 @@ from geartrain.engine.replies import (
     failed,
 )
 from geartrain.engine.roster import Roster
-from geartrain.engine.stats import Histogram, ServerStats
+from geartrain.engine.stats import ServerStats
 from geartrain.engine.timers import Timers
 from geartrain.engine.uniques import Uniques
 from geartrain.engine.wakeups import Wakeups
@@ -272,10 +272,7 @@ class Engine:
         self.running += 1
         stats = function.stats
         stats.started += 1
-        waited = stats.waited
-        if waited is None:
-            waited = stats.waited = Histogram()
-        waited.add(now - job.submitted)
+        (stats.waited or stats.first_waited()).add(now - job.submitted)
         running = peer.running
         if running is None:
             peer.running = {job.handle: job}
@@ -287,13 +284,9 @@ class Engine:
         if timeout > 0:
             self.timers.add(now + timeout, job)
         workload = job.data
-        if isinstance(workload, Pieces):
+        if isinstance(workload, Pieces) or len(workload) >= _LARGE:
             peer.out.append(assignment(peer.flavour, job))
-            peer.out += workload.parts
-            peer.large = True
-        elif len(workload) >= _LARGE:
-            peer.out.append(assignment(peer.flavour, job))
-            peer.out.append(workload)
+            peer.out += workload.parts if isinstance(workload, Pieces) else [workload]
             peer.large = True
         elif peer.flavour == _GRAB_JOB:
             peer.out.append(assigned(job.handle, function.enclosed, workload))
@@ -327,10 +320,7 @@ class Engine:
     def finish(self, job: Job) -> None:
         """A worker ended its job. The caller has told the clients and counted how."""
         stats = job.function.stats
-        ran = stats.ran
-        if ran is None:
-            ran = stats.ran = Histogram()
-        ran.add(self.now - job.started)
+        (stats.ran or stats.first_ran()).add(self.now - job.started)
         self._unassign(job)
         self._end(job)
 

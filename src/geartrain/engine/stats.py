@@ -103,6 +103,16 @@ class FunctionStats:
         self.waited: Histogram | None = None
         self.ran: Histogram | None = None
 
+    def first_waited(self) -> Histogram:
+        """Makes `waited`."""
+        self.waited = waited = Histogram()
+        return waited
+
+    def first_ran(self) -> Histogram:
+        """Makes `ran`."""
+        self.ran = ran = Histogram()
+        return ran
+
 
 class ServerStats:
     """What happened on the whole server, beside the functions' own counters.

@@ -130,11 +130,6 @@ class Parser:
         self.missing: int = 0
         self.fault: Fault | None = None
 
-    @property
-    def partial(self) -> bool:
-        """Whether the beginning of a packet or line is held."""
-        return bool(self._rest)
-
     def feed(self, data: bytes) -> list[Item]:
         """Takes the next bytes of the stream.
 
