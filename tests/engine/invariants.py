@@ -68,10 +68,16 @@ def _functions(engine: Engine) -> None:
         for priority in (0, 1, 2):
             waiting = [job for job in jobs if job.state == QUEUED and job.priority == priority]
             assert function.waiting[priority] == len(waiting)
-            queue = function._queues[priority]
-            assert [job for job in queue or [] if job.state == QUEUED and job.priority == priority] or not waiting
+            queue = function.queues[priority]
+            line = list(queue)
+            assert len(line) == len(waiting)
+            assert set(line) == set(waiting)
+            assert [job.before for job in line] == [None, *line][: len(line)]
+            assert queue._last is (line[-1] if line else None)
             for pool in function.pools:
-                assert not waiting or function in pool.ready[priority]
+                assert not waiting or queue in pool.ready[priority]
+        for job in jobs:
+            assert job.state == QUEUED or job.before is job.after is None
         for job in (function.by_workload or {}).values():
             assert engine.jobs.get(job.handle) is job
 
@@ -103,7 +109,8 @@ def _pools(engine: Engine) -> None:
         assert all(peer in members for peer in pool.sleepers)
         for ready, listed in zip(pool.ready, pool.listed, strict=True):
             assert len(ready) == len(listed)
-            assert set(ready) == listed <= pool.functions
+            assert set(ready) == listed
+            assert listed <= {queue for function in pool.functions for queue in function.queues}
         if pool.sleepers and pool.has_work() and not engine.draining:
             # Somebody is on the way, and if he does not come, the next one is woken.
             assert engine.wakeups.again, "work waits, workers sleep, and nothing will wake them"

@@ -55,10 +55,7 @@ def _status(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
 
 
 def _prioritystatus(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
-    lines = [
-        b"%b\t%d\t%d\t%d\t%d\n" % (f.name, f.waiting[0], f.waiting[1], f.waiting[2], f.workers)
-        for f in engine.functions.values()
-    ]
+    lines = [b"%b\t%d\t%d\t%d\t%d\n" % (f.name, *f.waiting, f.workers) for f in engine.functions.values()]
     return b"".join(lines) + b".\n"
 
 

@@ -92,10 +92,13 @@ class Job:
         attempts: how often a worker had it and did not finish it.
         progress: numerator and denominator of the last WORK_STATUS, None before.
         extra: the reducer and the time of a delayed job, None for most.
+        before, after: its neighbours while it is QUEUED (queue.py).
     """
 
     __slots__ = (
+        "after",
         "attempts",
+        "before",
         "clients",
         "data",
         "durable",
@@ -135,6 +138,8 @@ class Job:
         self.attempts: int = 0
         self.progress: tuple[int, int] | None = None
         self.extra: Extra | None = None
+        self.before: Job | None = None
+        self.after: Job | None = None
 
     @property
     def workload(self) -> bytes:

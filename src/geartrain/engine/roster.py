@@ -12,6 +12,7 @@ from typing import Final
 from geartrain.engine.function import Function
 from geartrain.engine.job import Job
 from geartrain.engine.peer import Peer
+from geartrain.engine.queue import Queue
 
 __all__ = ["Pool", "Roster"]
 
@@ -25,7 +26,7 @@ class Pool:
         functions: what they can do.
         members: how many workers.
         sleepers: who sleeps; the last to fall asleep is woken first, its caches are warm.
-        ready: by priority, the functions with a waiting job, in the order of rotation. One whose last job went to
+        ready: by priority, the queues with a waiting job, in the order of rotation. One whose last job went to
             another pool, or was cancelled, stands there still: it goes when its turn comes.
         listed: by priority, what stands in `ready`.
     """
@@ -36,21 +37,21 @@ class Pool:
         self.functions: frozenset[Function] = functions
         self.members: int = 0
         self.sleepers: dict[Peer, None] = {}
-        self.ready: list[deque[Function]] = [deque(), deque(), deque()]
-        self.listed: list[set[Function]] = [set(), set(), set()]
+        self.ready: list[deque[Queue]] = [deque(), deque(), deque()]
+        self.listed: list[set[Queue]] = [set(), set(), set()]
 
-    def add(self, function: Function, priority: int) -> None:
+    def add(self, queue: Queue, priority: int) -> None:
         """A function has got a waiting job: it has its turn after all others."""
         listed = self.listed[priority]
-        if function not in listed:
-            listed.add(function)
-            self.ready[priority].append(function)
+        if queue not in listed:
+            listed.add(queue)
+            self.ready[priority].append(queue)
 
     def has_work(self) -> bool:
         for priority in _PRIORITIES:
             ready = self.ready[priority]
             while ready:
-                if ready[0].waiting[priority]:
+                if ready[0].count:
                     return True
                 self.listed[priority].discard(ready.popleft())
         return False
@@ -115,8 +116,8 @@ class Roster:
                 for function in peer.functions:
                     function.pools.append(pool)
                     for priority in _PRIORITIES:
-                        if function.waiting[priority]:
-                            pool.add(function, priority)
+                        if function.queues[priority].count:
+                            pool.add(function.queues[priority], priority)
             pool.members += 1
             peer.pool = pool
         return peer.pool
@@ -139,17 +140,19 @@ class Roster:
         """Makes a job wait for a worker."""
         function = job.function
         priority = job.priority
-        if function.push(job):
+        queue = function.queues[priority]
+        queue.push(job)
+        if queue.count == 1:
             for pool in function.pools:
-                pool.add(function, priority)
+                pool.add(queue, priority)
 
     def withdraw(self, job: Job) -> None:
-        """A waiting job has ended: it waits no more. Its state must be changed by then."""
-        job.function.forget(job.priority)
+        """A waiting job has ended: it waits no more."""
+        job.function.queues[job.priority].remove(job)
 
     def move(self, job: Job, priority: int) -> None:
         """Gives a waiting job another priority: it goes to the end of that queue."""
-        job.function.remove(job)
+        self.withdraw(job)
         job.priority = priority
         self.enqueue(job)
 
@@ -165,16 +168,16 @@ class Roster:
         for priority in _PRIORITIES:
             ready = pool.ready[priority]
             while ready:
-                function = ready[0]
-                waiting = function.waiting[priority]
+                queue = ready[0]
+                waiting = queue.count
                 if waiting > 1:
                     if len(ready) > 1:
                         ready.rotate(-1)
-                    return function.pop(priority)
+                    return queue.pop()
                 ready.popleft()
-                pool.listed[priority].discard(function)
+                pool.listed[priority].discard(queue)
                 if waiting:
-                    return function.pop(priority)
+                    return queue.pop()
         return None
 
     def _take_in_order(self, peer: Peer) -> Job | None:
@@ -183,8 +186,9 @@ class Roster:
         assert functions is not None
         for function in reversed(functions):
             for priority in _PRIORITIES:
-                if function.waiting[priority]:
-                    job = function.pop(priority)
+                queue = function.queues[priority]
+                if queue.count:
+                    job = queue.pop()
                     if self._rotate:
                         assert isinstance(functions, OrderedDict)
                         functions.move_to_end(function, last=False)

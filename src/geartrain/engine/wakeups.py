@@ -79,7 +79,7 @@ class Wakeups:
         """Somebody who was woken did not ask: wakes others for the jobs that still wait."""
         self.again = 0.0
         for pool in list(self._engine.roster.pools.values()):
-            jobs = sum(function.waiting[priority] for priority in (0, 1, 2) for function in pool.ready[priority])
+            jobs = sum(queue.count for ready in pool.ready for queue in ready)
             for _ in range(min(jobs, len(pool.sleepers))):
                 peer = pool.sleepers.popitem()[0]
                 peer.sleeping = False
