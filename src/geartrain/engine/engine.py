@@ -278,11 +278,11 @@ class Engine:
             peer.running = {job.handle: job}
         else:
             running[job.handle] = job
-        functions = peer.functions
-        assert functions is not None
-        timeout = functions[function]
-        if timeout > 0:
-            self.timers.add(now + timeout, job)
+        if peer.timed:
+            assert peer.functions is not None
+            timeout = peer.functions[function]
+            if timeout > 0:
+                self.timers.add(now + timeout, job)
         workload = job.data
         if isinstance(workload, Pieces) or len(workload) >= _LARGE:
             peer.out.append(assignment(peer.flavour, job))
@@ -378,8 +378,7 @@ class Engine:
         assert running is not None
         del running[job.handle]
         job.worker = None
-        functions = worker.functions
-        if functions is not None and functions.get(function, 0.0) > 0:
+        if worker.timed and worker.functions is not None and worker.functions.get(function, 0.0) > 0:
             self.timers.drop()
 
     def _abandon(self, job: Job) -> None:

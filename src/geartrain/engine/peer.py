@@ -42,6 +42,7 @@ class Peer:
         closing: the shell closes it once everything is sent.
         client_id: SET_CLIENT_ID's, ``-`` before.
         functions: what it can do, with the timeout in seconds (0 for none), in the order of registration.
+        timed: whether any of these has, or had, a timeout.
         pool: the pool it belongs to, None while its abilities have changed since.
         sleeping: between PRE_SLEEP and its wake-up.
         woken_for: the function whose job it was woken for and has not asked for yet.
@@ -73,6 +74,7 @@ class Peer:
         "ready",
         "running",
         "sleeping",
+        "timed",
         "trusted",
         "unsettled",
         "waits",
@@ -94,6 +96,7 @@ class Peer:
         self.large: bool = False
         self.client_id: bytes = b"-"
         self.functions: dict[Function, float] | None = None  # clients have none: keep a connection small
+        self.timed: bool = False
         self.pool: Pool | None = None
         self.sleeping: bool = False
         self.unsettled: bool = False

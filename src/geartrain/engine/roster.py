@@ -82,6 +82,8 @@ class Roster:
             functions = peer.functions = {} if self._by_priority else OrderedDict()
         known = function in functions
         functions[function] = timeout
+        if timeout > 0:
+            peer.timed = True
         if known:
             return False
         function.workers += 1
@@ -105,6 +107,7 @@ class Roster:
             for function in peer.functions:
                 function.workers -= 1
             peer.functions = None
+            peer.timed = False
 
     def pool_of(self, peer: Peer) -> Pool | None:
         """The peer's pool, None for a peer that can do nothing."""

@@ -89,10 +89,12 @@ class FunctionStats:
     )
 
     def __init__(self) -> None:
-        self.submitted: int = 0
-        self.joined: int = 0
+        self.submitted: int = 0  # what each job changes stands together in memory, in the compiled build
         self.started: int = 0
         self.completed: int = 0
+        self.waited: Histogram | None = None
+        self.ran: Histogram | None = None
+        self.joined: int = 0
         self.failed: int = 0
         self.exceptions: int = 0
         self.requeued: int = 0
@@ -100,8 +102,6 @@ class FunctionStats:
         self.exhausted: int = 0
         self.cancelled: int = 0
         self.refused: int = 0
-        self.waited: Histogram | None = None
-        self.ran: Histogram | None = None
 
     def first_waited(self) -> Histogram:
         """Makes `waited`."""
