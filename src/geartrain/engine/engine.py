@@ -179,7 +179,7 @@ class Engine:
         extra: Extra | None = None,
     ) -> None:
         """Takes a job, or joins it to the live job of the same function and unique, and answers."""
-        if len(unique) > MAX_UNIQUE:
+        if unique and len(unique) > MAX_UNIQUE:
             self.refuse(peer, b"ARGUMENT_TOO_LARGE", b"Unique value too large")
             return
         function = self.functions.get(name)
