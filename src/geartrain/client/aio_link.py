@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from geartrain.client.address import Server
 from geartrain.client.aio_prompt import Reading
-from geartrain.client.aio_sockets import WRITE, AioLink, open_link
+from geartrain.client.aio_sockets import AioLink, open_link
 from geartrain.client.flow import to_gather
 from geartrain.client.pool import Pool
 from geartrain.client.session import ClientSession
@@ -99,7 +99,7 @@ class ClientLink(AioLink, Reading):
             return
         session = self.session
         while session.out and not (self.paused or transport.is_closing()):
-            transport.write(session.take(WRITE))
+            transport.write(session.take())
 
     def flush_soon(self) -> None:
         """One write for all that is submitted in this turn of the loop."""

@@ -7,17 +7,14 @@ end. The counterpart of `sockets`. Must not know packets or jobs.
 import asyncio
 import select
 import ssl
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from geartrain.client.address import Server
 from geartrain.client.aio_plain import PATIENCE, PlainTransport, connect_plain
 from geartrain.client.sockets import CHUNK, reason, tune
 from geartrain.errors import ConnectionLost, RemoteProtocolError
 
-__all__ = ["WRITE", "AioLink", "open_link"]
-
-WRITE: Final = 256 * 1024
-"""Bytes per write: what the transport has been given counts as sent, though it may only keep it."""
+__all__ = ["AioLink", "open_link"]
 
 
 class AioLink(asyncio.BufferedProtocol):

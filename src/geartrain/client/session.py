@@ -1,7 +1,7 @@
 """One connection of a client, without the connection.
 
 Owns the request table: which reply belongs to which request, which packets to which task, and what became of each
-when the connection ends. Bytes in by `receive`, bytes out by `pending` and `sent`. Must not know sockets, threads,
+when the connection ends. Bytes in by `receive`, bytes out as `outgoing` has it. Must not know sockets, threads,
 asyncio or time.
 
 How replies find their request: JOB_CREATED names no submission, so it belongs to the oldest one that waits, and
@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
+from geartrain.client.outgoing import Outgoing
 from geartrain.client.task import BaseTask, JobStatus, Pending
 from geartrain.errors import ConnectionLost, JobException, JobFailed, RemoteProtocolError, ServerError
 from geartrain.protocol.commands import Command
@@ -25,18 +26,15 @@ __all__ = ["ClientSession"]
 logger = logging.getLogger("geartrain.client")
 
 T = TypeVar("T", bound=BaseTask)
-_WRITE: Final = 256 * 1024
-"""Small packets are joined up to this many bytes per write."""
 
 
-class ClientSession:
+class ClientSession(Outgoing):
     """The state of one connection.
 
     Attributes:
         confirmation: the size of the last JOB_CREATED packet, in bytes; 0 before the first.
         calls: callbacks that are due, in order: the shell runs them by `run_calls`, outside its locks.
         name: the server's name, for messages.
-        out: what there is to write, in pieces.
     """
 
     __slots__ = (
@@ -48,21 +46,18 @@ class ClientSession:
         "_order",
         "_parser",
         "_queued",
-        "_sent",
         "calls",
         "confirmation",
         "name",
-        "out",
     )
 
     def __init__(self, name: str, *, exceptions: bool = True) -> None:
+        super().__init__()
         self.name = name
         self.confirmation = 0
         self.calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._parser = Parser(RESPONSE_MAGIC)
-        self.out: deque[bytes | memoryview] = deque()
         self._queued = 0  # bytes ever put into out
-        self._sent = 0  # bytes of those that the system took
         self._order = 0
         self._created: deque[BaseTask] = deque()
         self._jobs: dict[bytes, BaseTask] = {}
@@ -98,50 +93,6 @@ class ClientSession:
         self._asking += 1
         self.out.append(packet)
         self._queued += len(packet)
-
-    # Bytes out.
-
-    def pending(self) -> bytes | memoryview:
-        """The next bytes to write, empty where there are none. The same again until `sent` is called."""
-        out = self.out
-        if len(out) > 1 and self._queued - self._sent <= _WRITE:
-            joined = b"".join(out)
-            out.clear()
-            out.append(joined)
-        elif len(out) > 1 and len(out[0]) < _WRITE:
-            pieces: list[bytes | memoryview] = []
-            size = 0
-            while out and size + len(out[0]) <= _WRITE:
-                size += len(out[0])
-                pieces.append(out.popleft())
-            if pieces:
-                out.appendleft(b"".join(pieces))
-        return out[0] if out else b""
-
-    def sent(self, count: int) -> bytes | memoryview:
-        """The system took this many bytes of `pending`. Returns what is pending now."""
-        self._sent += count
-        out = self.out
-        first = out.popleft()
-        if count < len(first):
-            out.appendleft(memoryview(first)[count:])  # no copy: it may be 64 MiB
-        return self.pending() if out else b""
-
-    def take(self, most: int) -> bytes | memoryview:
-        """The next bytes to write, so many at most, for a transport that keeps what the system does not take.
-
-        They count as sent then. There must be some in `out`.
-        """
-        out = self.out
-        if len(out) == 1 and len(out[0]) <= most:
-            data = out.popleft()
-            self._sent += len(data)
-            return data
-        data = self.pending()
-        if len(data) > most:
-            data = memoryview(data)[:most]
-        self.sent(len(data))
-        return data
 
     # Bytes in.
 
@@ -329,7 +280,7 @@ class ClientSession:
         """
         unsent: list[BaseTask] = []
         for task in self._created:
-            if task.end > self._sent:
+            if task.end > self.written:
                 unsent.append(task)
             else:
                 self._fail(

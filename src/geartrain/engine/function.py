@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Function"]
 
+
 class Function:
     """One function of the server.
 

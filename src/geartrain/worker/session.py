@@ -1,7 +1,7 @@
 """One connection of a worker, without the connection.
 
 Owns the cycle of grabbing, sleeping and working: what is said to the server, when another job may be asked for,
-and which functions it was told of. Bytes in by `receive`, bytes out by `pending` and `sent`. Must not know sockets,
+and which functions it was told of. Bytes in by `receive`, bytes out as `outgoing` has it. Must not know sockets,
 threads, asyncio, time, or what a job does.
 
 How the cycle goes:
@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
+from geartrain.client.outgoing import Outgoing
 from geartrain.errors import RemoteProtocolError
 from geartrain.protocol.commands import Command
 from geartrain.protocol.packets import RESPONSE_MAGIC, request
@@ -39,8 +40,6 @@ logger = logging.getLogger("geartrain.worker")
 GRABS: Final = (Command.GRAB_JOB_ALL, Command.GRAB_JOB_UNIQ, Command.GRAB_JOB)
 """The ways to ask for a job, best first; a server that does not know one is asked in the next."""
 
-_WRITE: Final = 256 * 1024
-"""Small packets are joined up to this many bytes per write."""
 _PRE_SLEEP: Final = request(Command.PRE_SLEEP)
 _GRAB_PACKETS: Final = {grab: request(grab) for grab in GRABS}
 
@@ -76,7 +75,7 @@ class Slots:
         self.closed = False
 
 
-class WorkerSession:
+class WorkerSession(Outgoing):
     """The state of one connection.
 
     Args:
@@ -90,7 +89,6 @@ class WorkerSession:
     Attributes:
         owner: what the shell keeps for it.
         jobs: the jobs that run, by handle.
-        out: what there is to write, in pieces.
         answered: whether the server has sent anything yet.
     """
 
@@ -109,7 +107,6 @@ class WorkerSession:
         "assigned",
         "jobs",
         "name",
-        "out",
         "owner",
         "state",
     )
@@ -124,6 +121,7 @@ class WorkerSession:
         all_yours: bool = False,
         job_type: type[Job] = Job,
     ) -> None:
+        super().__init__()
         self.name = name
         self.owner: object = None
         self.jobs: dict[bytes, Job] = {}
@@ -135,7 +133,6 @@ class WorkerSession:
         self._functions: dict[bytes, int] = {}
         self._leaving: set[bytes] = set()
         self._parser = Parser(RESPONSE_MAGIC)
-        self.out: deque[bytes | memoryview] = deque()
         self._job = job_type
         self._grab = 0
         self._grabbed = False  # ALL_YOURS gives jobs in the form of the last grab, so one grab must come first
@@ -209,50 +206,6 @@ class WorkerSession:
             self._slots.free += 1
             if self._leaving:
                 self._leave()
-
-    # Bytes out, as in the client's session.
-
-    def pending(self) -> bytes | memoryview:
-        """The next bytes to write, empty where there are none. The same again until `sent` is called."""
-        out = self.out
-        if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
-            joined = b"".join(out)
-            out.clear()
-            out.append(joined)
-            return joined
-        if len(out) > 2 and len(out[0]) < _WRITE:
-            pieces: list[bytes | memoryview] = []
-            size = 0
-            while out and size + len(out[0]) <= _WRITE:
-                size += len(out[0])
-                pieces.append(out.popleft())
-            if pieces:
-                out.appendleft(b"".join(pieces))
-        return out[0] if out else b""
-
-    def sent(self, count: int) -> bytes | memoryview:
-        """The system took this many bytes of `pending`. Returns what is pending now."""
-        out = self.out
-        first = out.popleft()
-        if count < len(first):
-            out.appendleft(memoryview(first)[count:])
-        return self.pending() if out else b""
-
-    def take(self) -> bytes | memoryview:
-        """The next bytes to write, for a transport that keeps what the system does not take: they count as sent.
-
-        There must be some in `out`.
-        """
-        out = self.out
-        if len(out) == 2 and len(out[0]) + len(out[1]) < _WRITE:  # a result, and the wish for the next job
-            data: bytes | memoryview = b"".join(out)
-            out.clear()
-            return data
-        data = self.pending()
-        if len(data) > _WRITE:
-            data = memoryview(data)[:_WRITE]
-        self.sent(len(data))
-        return data
 
     # Bytes in.
 
