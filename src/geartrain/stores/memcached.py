@@ -34,6 +34,7 @@ class MemcachedStore:
     Two servers on one prefix do not notice each other: memcached has no lock that goes with its holder.
     """
 
+    write_on_stop: ClassVar[bool] = False
     options: ClassVar[Mapping[str, str]] = {
         "libmemcached-servers": "memcached servers as host:port,host:port (default: localhost:11211)",
         "libmemcached-prefix": "what the keys begin with (default: gear_)",
@@ -64,11 +65,6 @@ class MemcachedStore:
     def __str__(self) -> str:
         servers = ", ".join(f"{host}:{port}" for host, port in self._servers)
         return f"memcached at {servers}, keys {self._prefix.decode('utf-8', 'replace')}*"
-
-    @property
-    def write_on_stop(self) -> bool:
-        """See `Store.write_on_stop`."""
-        return False
 
     # -- opening
 

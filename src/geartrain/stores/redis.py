@@ -59,6 +59,7 @@ class RedisStore:
     """See `Store`. Options: ``redis-server``, ``-port``, ``-socket``, ``-user``, ``-password``, ``-password-file``,
     ``-db``, ``-prefix``, ``-functions``; environment REDIS_PASSWORD and REDIS_PASSWORD_FILE."""
 
+    write_on_stop: ClassVar[bool] = False
     options: ClassVar[Mapping[str, str]] = {
         "redis-server": "the Redis server (default: localhost)",
         "redis-port": "its port (default: 6379)",
@@ -112,11 +113,6 @@ class RedisStore:
         where = self._where
         place = where.get("path") or f"{where['host']}:{where['port']}"
         return f"Redis at {place}, keys {self._prefix.decode('utf-8', 'replace')}*"
-
-    @property
-    def write_on_stop(self) -> bool:
-        """See `Store.write_on_stop`."""
-        return False
 
     # -- opening
 

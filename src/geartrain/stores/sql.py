@@ -13,7 +13,7 @@ import logging
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from geartrain.errors import StoreError, StoreLocked, StoreUnavailable
 from geartrain.stores import surrogate
@@ -110,6 +110,8 @@ class Link(ABC):
 class SqlStore(ABC):
     """The flow of a `Store` over `Link`s: one to write, one more for each load."""
 
+    write_on_stop: ClassVar[bool] = False
+
     def __init__(self, handle_prefix: bytes) -> None:
         self._handle_prefix = handle_prefix
         self._prefixes = Prefixes({0: handle_prefix})
@@ -131,11 +133,6 @@ class SqlStore(ABC):
     def plain(self, function: bytes, unique: bytes) -> tuple[bool, bool]:
         """Whether the function and the unique can stand in gearmand's columns as they are, and are never taken there
         for another one."""
-
-    @property
-    def write_on_stop(self) -> bool:
-        """See `Store.write_on_stop`."""
-        return False
 
     def open(self) -> int:
         """See `Store.open`."""

@@ -42,6 +42,7 @@ _ROOM: Final = 32 << 20
 class TokyoCabinetStore:
     """See `Store`. Options: ``libtokyocabinet-file``, ``libtokyocabinet-optimize``."""
 
+    write_on_stop: ClassVar[bool] = False
     options: ClassVar[Mapping[str, str]] = {
         "libtokyocabinet-file": "the queue's file, as /var/lib/gearman/queue.tch",
         "libtokyocabinet-optimize": "rewrite the file without gaps at the start",
@@ -73,11 +74,6 @@ class TokyoCabinetStore:
 
     def __str__(self) -> str:
         return f"Tokyo Cabinet file {self._path}"
-
-    @property
-    def write_on_stop(self) -> bool:
-        """See `Store.write_on_stop`."""
-        return False
 
     # -- opening
 
