@@ -7,6 +7,7 @@ of the Debian package; with CI=true that is an error, so that nothing is skipped
 
 import contextlib
 import ctypes
+import ctypes.util
 import os
 import pwd
 import shutil
@@ -22,7 +23,18 @@ from random import SystemRandom
 
 import pytest
 
-__all__ = ["Service", "free_port", "gearmand", "mariadb", "memcached", "postgres", "program", "redis", "wait_until"]
+__all__ = [
+    "Service",
+    "free_port",
+    "gearmand",
+    "mariadb",
+    "memcached",
+    "postgres",
+    "program",
+    "redis",
+    "tokyocabinet",
+    "wait_until",
+]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -43,6 +55,12 @@ def program(name: str, package: str, *folders: str) -> str:
         missing(name, package)
         raise AssertionError
     return found
+
+
+def tokyocabinet() -> None:
+    """Tokyo Cabinet is no server: a library, which has to be there."""
+    if ctypes.util.find_library("tokyocabinet") is None:
+        missing("Tokyo Cabinet's library", "libtokyocabinet9")
 
 
 _random = SystemRandom()  # tests that are repeatable set the other one to the same start in each process

@@ -148,7 +148,7 @@ LANGUAGES = {
         "1 FAILED",
     ),
     "gearman": Language(  # Debian's tool does what a command does, so it can only reverse
-        lambda address, *functions: _tool(address, "-w", *[f"-f{name}" for name in functions], "--", "rev"),
+        lambda address, *functions: _tool(address, "-w", *[f"-f{name}" for name in functions], "--", find("rev")),
         lambda address, function, workload: _tool(address, "-f", function, workload),
         "",
         "Job failed",

@@ -35,11 +35,12 @@ PACKAGES = {
     "npm": "npm",
     "openssl": "openssl",
     "socat": "socat",
+    "rev": "bsdextrautils",
 }
 
 
 def find(name: str) -> str:
-    """The path of somebody else's program. Skips the test where it is missing."""
+    """The path of somebody else's program, or of a command that workers run. Skips the test where it is missing."""
     path = shutil.which(name, path=SYSTEM_PATH)
     if path is None:
         missing(name, PACKAGES[name])

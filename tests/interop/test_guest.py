@@ -202,7 +202,7 @@ class TestOurTools:
 
     def test_our_gearman_with_theirs(self, server: Server, spawn: Spawn, run: Run, foreign):
         foreign("gearman", "theirs")
-        spawn(self.ours("gearman", server, "-w", "-f", "ours", "--", "rev"))
+        spawn(self.ours("gearman", server, "-w", "-f", "ours", "--", find("rev")))
         server.wait_for_workers("ours")
         theirs = [find("gearman"), "-h", "127.0.0.1", "-p", str(server.port)]
         assert run(self.ours("gearman", server, "-f", "theirs", "Hello")).output == b"olleH"
@@ -212,7 +212,7 @@ class TestOurTools:
 
     def test_geartrain_submit_and_work(self, server: Server, spawn: Spawn, run: Run, foreign):
         foreign("libgearman", "reverse", "fail")
-        spawn(self.ours("geartrain", server, "work", "-q", "-s", server.address, "ours", "--", "rev"))
+        spawn(self.ours("geartrain", server, "work", "-q", "-s", server.address, "ours", "--", find("rev")))
         server.wait_for_workers("ours")
         submit = self.ours("geartrain", server, "submit", "-s", server.address)
         assert run([*submit, "reverse", "Hello"]).output.strip() == b"olleH"

@@ -155,7 +155,7 @@ class TestDebiansTools:
     def test_through_a_tunnel(self, spawn: Spawn, run: Run, server, certificates):
         port = _tunnel(spawn, server, certificates)
         base = ["-h", "127.0.0.1", "-p", str(port)]
-        program = spawn([find("gearman"), *base, "-w", "-f", "rev", "--", "rev"])
+        program = spawn([find("gearman"), *base, "-w", "-f", "rev", "--", find("rev")])
         server.wait_for_workers("rev", 1, program)
         assert run([find("gearman"), *base, "-f", "rev", "Hello"]).output == b"olleH"
         assert "rev\t0\t0\t1" in run([find("gearadmin"), *base, "--status"]).lines
@@ -303,7 +303,7 @@ def test_memory_stays_over_many_connections(launch, certificates, request, loop)
 def test_our_own_tools_speak_it_too(spawn: Spawn, run: Run, server, certificates):
     environment = certificates.environment()
     gearman = [sys.executable, "-m", "geartrain.cli.gearman", "-S", "-h", "localhost", "-p", str(server.port)]
-    program: Program = spawn([*gearman, "-w", "-f", "rev", "--", "rev"], **environment)
+    program: Program = spawn([*gearman, "-w", "-f", "rev", "--", find("rev")], **environment)
     server.wait_for_workers("rev", 1, program)
     assert run([*gearman, "-f", "rev", "Hello"], **environment).output == b"olleH"
     gearadmin = [sys.executable, "-m", "geartrain.cli.gearadmin", "-S", "-h", "localhost", "-p", str(server.port)]

@@ -42,7 +42,7 @@ def worker(spawn: Spawn, server: Server):
 
     def worker(function: str, *command: str, options: tuple[str, ...] = ()) -> Program:
         base = [find("gearman"), "-h", "127.0.0.1", "-p", str(server.port), "-w", "-f", function]
-        program = spawn([*base, *options, *(["--", *command] if command else [])])
+        program = spawn([*base, *options, *(["--", find(command[0]), *command[1:]] if command else [])])
         server.wait_for_workers(function, 1, program)
         return program
 
@@ -158,7 +158,7 @@ class TestWorker:
         path = tmp_path / "worker.pid"
         argv = [find("gearman"), "-h", "127.0.0.1", "-p", str(server.port), "-w", "-d", "-i", str(path), "-f", "rev"]
         try:
-            assert run([*argv, "--", "rev"]).code == 0
+            assert run([*argv, "--", find("rev")]).code == 0
             server.wait_for_workers("rev")
             assert gearman("-f", "rev", "Hello").output == b"olleH"
         finally:

@@ -239,9 +239,9 @@ def test_postgres_has_no_room(tmp_path: Path, small_disk: Callable[[str], Path])
     for folder in (tmp_path, *tmp_path.parents):
         if not os.stat(folder).st_mode & 0o001:
             os.chmod(folder, 0o755)
-    space = owned(disk / "space", "postgres")
     with running(BACKENDS["Postgres"]) as service:
         assert service is not None
+        space = owned(disk / "space", "postgres")
         with psycopg.connect(f"host=127.0.0.1 port={service.port} user=postgres", autocommit=True) as db:
             db.execute(f"CREATE TABLESPACE small LOCATION '{space}'")
             db.execute("ALTER ROLE postgres SET default_tablespace = small")
@@ -258,9 +258,9 @@ def test_mysql_has_no_room(tmp_path: Path, small_disk: Callable[[str], Path]) ->
     for folder in (tmp_path, *tmp_path.parents):
         if not os.stat(folder).st_mode & 0o001:
             os.chmod(folder, 0o755)
-    space = owned(disk / "space", "mysql")
     with running(BACKENDS["MySQL"]) as service:
         assert service is not None
+        space = owned(disk / "space", "mysql")
         with pymysql.connect(host="127.0.0.1", port=service.port, user="root", database="test") as db:
             # As gearmand makes it, but on another disk.
             db.cursor().execute(

@@ -33,6 +33,7 @@ class Backend:
         locks: it can tell that another server uses the queue.
         keeps_object: the queue is in the store object itself.
         gearmand: the queue type of Debian's gearmand, which has the same options; empty where it has none.
+        needs: skips the test where something is not installed; None where the service does that.
         kind: its class, where it is not one of geartrain's own.
     """
 
@@ -43,6 +44,7 @@ class Backend:
     locks: bool = True
     keeps_object: bool = False
     gearmand: str = ""
+    needs: Callable[[], None] | None = None
     kind: "type[Store] | None" = None
 
 
@@ -108,7 +110,7 @@ BACKENDS = {
             locks=False,
             gearmand="libmemcached",
         ),
-        Backend("libtokyocabinet", None, _tokyocabinet),
+        Backend("libtokyocabinet", None, _tokyocabinet, needs=services.tokyocabinet),
         Backend("folder", None, lambda _, folder, name: {"folder-path": str(folder / name)}, kind=_of_the_guide()),
     ]
 }
@@ -118,6 +120,8 @@ class Queue:
     """One queue, opened as often as a test likes: each `store()` is a server's start."""
 
     def __init__(self, backend: Backend, service: Service | None, folder: Path) -> None:
+        if backend.needs is not None:
+            backend.needs()
         self.backend = backend
         self.service = service
         self._kept: Store | None = None

@@ -421,6 +421,7 @@ def test_a_file_of_gearmands_in_tokyo_cabinet(make_queue: MakeQueue, caplog: pyt
 
 
 def test_a_tokyo_cabinet_file_that_is_none(tmp_path: Path) -> None:
+    services.tokyocabinet()
     path = tmp_path / "queue.tch"
     path.write_bytes(b"this is no hash database " * 100)
     with pytest.raises(StoreError, match="damaged"):
