@@ -169,7 +169,7 @@ class _Day:
     def __init__(self, engine: "Engine") -> None:
         self._mail = engine.functions[b"mail.send"]
         self._film = engine.functions[b"film.encode"].stats
-        self._queued = self._mail.waiting[1]
+        self._queued = self._mail.queues[1].count
         self._carry = 0.0
         self._rest = 0.0
         stats = self._mail.stats
@@ -195,8 +195,8 @@ class _Day:
         if int(at) % 20 == 0:
             self._film.submitted += 1
             self._film.completed += 1
-        self._mail.waiting[1] = self._queued + int(self._carry)
+        self._mail.queues[1].count = self._queued + int(self._carry)
 
     def settle(self) -> None:
         """What waits is what the engine knows of again."""
-        self._mail.waiting[1] = self._queued
+        self._mail.queues[1].count = self._queued
