@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from geartrain.engine.ending import drop
 from geartrain.http import events
 from geartrain.http.events import Events
 from geartrain.http.snapshot import Cache, snapshot
@@ -101,7 +102,7 @@ def test_a_viewer_who_comes_between_two_events_misses_nothing() -> None:
         _view(two, *await _next(second))
         assert len(two["workers"][7]["jobs"]) == 1
         worker.say(C.WORK_COMPLETE, b"H:test:1", b"")
-        world.engine.drop(world.engine.jobs[b"H:test:2"])
+        drop(world.engine, world.engine.jobs[b"H:test:2"])
         world.engine.drop_function(world.engine.functions[b"short"])
         await _settle(first, one)
         await _settle(second, two)

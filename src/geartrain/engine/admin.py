@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from geartrain.engine.ending import cancel
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import Job
 from geartrain.engine.peer import Peer
@@ -86,7 +87,7 @@ def _cancel(engine: Engine, peer: Peer, words: list[bytes]) -> bytes:
     job = engine.jobs.get(words[2])
     if job is None:
         return b"ERR UNKNOWN_JOB\r\n"
-    engine.cancel(job)
+    cancel(engine, job)
     return _OK
 
 

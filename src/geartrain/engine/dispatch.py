@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from geartrain.engine import admin
+from geartrain.engine.ending import finish
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import RUNNING, Extra, Job, Pieces
 from geartrain.engine.peer import Peer
@@ -183,7 +184,7 @@ def _work_complete(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
             engine.tell(job, completed(handle, parts[1]))
         else:
             _pass_on(engine, job, _COMPLETE, parts)
-    engine.finish(job)
+    finish(engine, job)
 
 
 def _work_fail(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
@@ -193,7 +194,7 @@ def _work_fail(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
         return
     job.function.stats.failed += 1
     engine.tell(job, failed(job.handle))
-    engine.finish(job)
+    finish(engine, job)
 
 
 def _work_exception(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
@@ -208,7 +209,7 @@ def _work_exception(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
         failure = failed(job.handle)
         for client in job.clients:
             engine.send(client, packet if engine.options.exceptions or client.exceptions else failure)
-    engine.finish(job)
+    finish(engine, job)
 
 
 def _work_status(engine: Engine, peer: Peer, parts: list[bytes]) -> None:

@@ -10,10 +10,10 @@ Must not know asyncio, sockets, threads or a store.
 from collections.abc import Callable
 from typing import Final
 
+from geartrain.engine.ending import cancel, drop, requeue
 from geartrain.engine.function import Function
 from geartrain.engine.job import (
     DELAYED,
-    ENDED,
     FOREGROUND,
     MEMORY,
     QUEUED,
@@ -31,7 +31,6 @@ from geartrain.engine.replies import (
     assignment,
     created,
     error,
-    failed,
 )
 from geartrain.engine.roster import Roster
 from geartrain.engine.stats import ServerStats
@@ -97,7 +96,6 @@ class Engine:
         self.ended: set[bytes] | None = None
         self._prefix: bytes = options.handle_prefix
         self._number: int = first_number
-        self._attempts: int = options.attempts
         self.wakeups: Wakeups = Wakeups(self)
 
     # ---- peers
@@ -122,14 +120,14 @@ class Engine:
         self.roster.clear(peer)
         if peer.running:
             for job in list(peer.running.values()):
-                self.requeue(job)
+                requeue(self, job)
         if peer.waits:
             waits, peer.waits = peer.waits, None
             for job in waits:
                 assert job.clients is not None
                 job.clients = [client for client in job.clients if client is not peer] or None
                 if job.clients is None and job.durable == FOREGROUND and job.state != RUNNING:
-                    self.drop(job)
+                    drop(self, job)
         if woken_for is not None:
             self.wakeups.wake(woken_for)
 
@@ -296,54 +294,10 @@ class Engine:
             peer.dirty = True
             self.dirty.append(peer)
 
-    def requeue(self, job: Job) -> None:
-        """A worker left or took too long: the job goes to the end of its queue, or is given up."""
-        function = job.function
-        self._unassign(job)
-        job.attempts += 1
-        function.stats.requeued += 1
-        if self._attempts and job.attempts >= self._attempts:
-            function.stats.exhausted += 1
-            self.tell(job, failed(job.handle))
-            self._end(job)
-        elif job.durable == FOREGROUND and job.clients is None:
-            self.drop(job)
-        else:
-            job.state = QUEUED
-            job.progress = None
-            if job.durable > MEMORY:
-                assert self.journal is not None
-                self.journal.attempt(job)
-            self.roster.enqueue(job)
-            self.wakeups.wake(function)
-
-    def finish(self, job: Job) -> None:
-        """A worker ended its job. The caller has told the clients and counted how."""
-        stats = job.function.stats
-        (stats.ran or stats.first_ran()).add(self.now - job.started)
-        self._unassign(job)
-        self._end(job)
-
-    def drop(self, job: Job) -> None:
-        """Ends a job that no worker has, without a word."""
-        job.function.stats.cancelled += 1
-        self._end(job)
-
-    def cancel(self, job: Job) -> None:
-        """Ends a job; its clients get WORK_FAIL.
-
-        A worker that has it is not stopped, but nobody hears of it, joins it or tries it again (gearmand).
-        """
-        self.tell(job, failed(job.handle))
-        if job.state == RUNNING:
-            self._abandon(job)
-        else:
-            self.drop(job)
-
     def drop_function(self, function: Function) -> None:
         """Forgets a function without workers and running jobs; what waits for it is cancelled."""
         for job in [job for job in self.jobs.values() if job.function is function] if function.total else []:
-            self.cancel(job)
+            cancel(self, job)
         del self.functions[function.name]
 
     def change_priority(self, job: Job, priority: int) -> None:
@@ -367,61 +321,6 @@ class Engine:
                 if not peer.dirty:
                     peer.dirty = True
                     self.dirty.append(peer)
-
-    def _unassign(self, job: Job) -> None:
-        function = job.function
-        function.running -= 1
-        self.running -= 1
-        worker = job.worker
-        assert worker is not None
-        running = worker.running
-        assert running is not None
-        del running[job.handle]
-        job.worker = None
-        if worker.timed and worker.functions is not None and worker.functions.get(function, 0.0) > 0:
-            self.timers.drop()
-
-    def _abandon(self, job: Job) -> None:
-        """Makes a running job one that nobody waits for: it leaves every index but those of its worker."""
-        self._part(job)
-        if job.unique:
-            self.uniques.remove(job)
-        if job.durable > MEMORY:
-            self._done(job)
-        job.durable = FOREGROUND
-
-    def _part(self, job: Job) -> None:
-        """Its clients wait no more."""
-        clients = job.clients
-        if clients is not None:
-            for peer in clients:
-                if peer.waits is not None:
-                    peer.waits.discard(job)
-            job.clients = None
-
-    def _end(self, job: Job) -> None:
-        """Takes a job out of every index."""
-        state = job.state
-        job.state = ENDED
-        if state == QUEUED:
-            self.roster.withdraw(job)
-        elif state == DELAYED:
-            self.timers.drop()
-        del self.jobs[job.handle]
-        if job.unique:
-            self.uniques.remove(job)
-        job.function.total -= 1
-        if job.clients is not None:
-            self._part(job)
-        if job.durable > MEMORY:
-            self._done(job)
-
-    def _done(self, job: Job) -> None:
-        """The store must forget a job."""
-        assert self.journal is not None
-        self.journal.done(job)
-        if self.ended is not None:
-            self.ended.add(job.handle)
 
     # ---- workers
 
@@ -477,7 +376,7 @@ class Engine:
                 self.wakeups.wake(job.function)
             else:
                 job.function.stats.timeouts += 1
-                self.requeue(job)
+                requeue(self, job)
         if self.wakeups.again and now >= self.wakeups.again:
             self.wakeups.wake_more()
 

@@ -6,6 +6,7 @@ be stored. What is promised to whom is in journal.py.
 
 from collections.abc import Iterable
 
+from geartrain.engine.ending import drop
 from geartrain.engine.engine import Engine
 from geartrain.engine.job import ENDED, FOREGROUND, MEMORY, RUNNING, STORED, Extra, Job
 from geartrain.engine.replies import error
@@ -78,7 +79,7 @@ def expire(engine: Engine, before: float, reason: bytes) -> None:
         if job.clients is None and job.state != RUNNING and job not in awaited:  # others joined it later
             given_up[job] = None
     for job in given_up:  # not before: all who joined it must be refused
-        engine.drop(job)
+        drop(engine, job)
     for peer in journal.free([reply.peer for reply in late]):
         if not peer.dirty:
             peer.dirty = True
@@ -96,4 +97,4 @@ def reject(engine: Engine, job: Job, reason: bytes) -> None:
     job.function.stats.refused += 1
     job.durable = MEMORY  # it is not in the store: nothing is to be removed there
     if job.clients is None and job.state != RUNNING:
-        engine.drop(job)
+        drop(engine, job)

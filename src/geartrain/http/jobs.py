@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from geartrain.engine import ending
 from geartrain.engine.job import ENDED, MEMORY, RUNNING, Extra, Job
 from geartrain.engine.schedule import next_time
 from geartrain.http.inside import ask
@@ -160,7 +161,7 @@ async def cancel(asked: Asked) -> dict[str, Any]:
     """Ends a job; a worker that has it is not stopped, but nobody hears of it any more."""
     job = find_job(asked)
     shown = shown_job(job)
-    asked.server.engine.cancel(job)
+    ending.cancel(asked.server.engine, job)
     asked.server.changed()
     return shown
 
