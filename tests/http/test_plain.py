@@ -104,6 +104,17 @@ def test_all_else_is_left_to_the_parser(data: bytes) -> None:
     assert plain(data, 1000) is None
 
 
+@pytest.mark.parametrize("blanks", [b" ", b"  ", b"\t", b" \t"])
+@pytest.mark.parametrize("line", [b"Host: h", b"X-Gearman-Unique: u", b"Content-Length: 4"])
+def test_blanks_behind_a_value_are_no_part_of_it(line: bytes, blanks: bytes) -> None:
+    data = CALL.replace(line, line + blanks)
+    reader = Reader(1000, lambda request: None)
+    reader.feed(data)
+    assert reader.requests[0].fields == {b"host": b"h", b"x-gearman-unique": b"u", b"content-length": b"4"}
+    learn(CALL)
+    agree(data)
+
+
 def test_a_body_beyond_the_limit_is_left_to_the_parser() -> None:
     assert plain(CALL, 4) is not None
     assert plain(CALL, 3) is None

@@ -162,6 +162,7 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_body:  # what comes behind a body in chunks is no header of the request
+            value = value.rstrip(b" \t")  # the parser leaves them; they are no part of it (RFC 9110, 5.5)
             self._headers.append((name, value))
             self._fields[name.lower()] = value
 
