@@ -65,6 +65,16 @@ def test_percentiles_are_as_fine_as_the_buckets() -> None:
     assert (percentile(histogram, 1.0) or 0) > BOUNDS[-1]
 
 
+def test_no_percentile_is_far_above_the_longest_duration() -> None:
+    histogram = Histogram()
+    for seconds in (60.5, 64.0, 66.0, 68.0, 71.0):  # of a bucket that ends at 300
+        histogram.add(seconds)
+    assert 65 < (percentile(histogram, 0.5) or 0) < 67
+    assert 68 < (percentile(histogram, 0.99) or 0) < 73
+    histogram.add(0.0001)
+    assert 68 < (percentile(histogram, 0.99) or 0) < 73
+
+
 def test_bytes_are_shown_as_text() -> None:
     assert text("Grüße".encode()) == "Grüße"
     assert text(b"\xff") == "\\xff"

@@ -75,14 +75,16 @@ class Ring:
 class _Counts:
     """Sums over all functions, to be compared with the ones of a step before."""
 
-    __slots__ = ("completed", "failed", "ran", "submitted", "waited")
+    __slots__ = ("completed", "failed", "ran", "ran_sum", "submitted", "waited", "waited_sum")
 
     def __init__(self, functions: "list[Function]") -> None:
         self.submitted = 0
         self.completed = 0
         self.failed = 0
         self.waited = [0] * (len(BOUNDS) + 1)
+        self.waited_sum = 0.0
         self.ran = [0] * (len(BOUNDS) + 1)
+        self.ran_sum = 0.0
         for function in functions:
             stats = function.stats
             self.submitted += stats.submitted
@@ -90,8 +92,10 @@ class _Counts:
             self.failed += _failed(function)
             if stats.waited is not None:
                 self.waited = [a + b for a, b in zip(self.waited, stats.waited.counts, strict=True)]
+                self.waited_sum += stats.waited.sum
             if stats.ran is not None:
                 self.ran = [a + b for a, b in zip(self.ran, stats.ran.counts, strict=True)]
+                self.ran_sum += stats.ran.sum
 
 
 class History:
@@ -197,8 +201,8 @@ def _failed(function: "Function") -> int:
 
 
 def _row(now: float, before: _Counts, counts: _Counts, waiting: int, running: int, workers: int) -> tuple[float, ...]:
-    waited = _between(before.waited, counts.waited)
-    ran = _between(before.ran, counts.ran)
+    waited = _between(before.waited, counts.waited, counts.waited_sum - before.waited_sum)
+    ran = _between(before.ran, counts.ran, counts.ran_sum - before.ran_sum)
     return (
         now,
         max(counts.submitted - before.submitted, 0),  # a function that was dropped took its counters along
@@ -212,7 +216,8 @@ def _row(now: float, before: _Counts, counts: _Counts, waiting: int, running: in
     )
 
 
-def _between(before: list[int], after: list[int]) -> Histogram:
+def _between(before: list[int], after: list[int], seconds: float) -> Histogram:
     histogram = Histogram()
     histogram.counts = [max(new - old, 0) for old, new in zip(before, after, strict=True)]
+    histogram.sum = seconds
     return histogram

@@ -7,6 +7,7 @@ connections and running jobs; never as much as there are queued jobs. Changes no
 import time
 from bisect import bisect_left
 from itertools import accumulate
+from math import inf
 from operator import attrgetter, itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -139,7 +140,7 @@ def text(data: bytes) -> str:
 def percentile(histogram: Histogram | None, share: float) -> float | None:
     """A percentile in seconds, as fine as the buckets are: None before the first duration.
 
-    Within a bucket the durations are taken to lie evenly.
+    Within a bucket the durations are taken to lie evenly; the highest one reaches as far as their sum allows.
     """
     return None if histogram is None else _percentile(histogram, list(accumulate(histogram.counts)), share)
 
@@ -151,7 +152,11 @@ def _percentile(histogram: Histogram, sums: list[int], share: float) -> float | 
     index = min(bisect_left(sums, wanted), len(BOUNDS))
     count = histogram.counts[index]
     low = BOUNDS[index - 1] if index else 0.0
-    high = BOUNDS[index] if index < len(BOUNDS) else low * 2
+    high = BOUNDS[index] if index < len(BOUNDS) else inf
+    if sums[index] == sums[-1]:
+        below = sum(number * bound for number, bound in zip(histogram.counts[1:index], BOUNDS, strict=False))
+        mean = (histogram.sum - below) / count
+        high = max(min(high, 2 * mean - low), low)
     return low + (high - low) * (wanted - sums[index] + count) / count
 
 
