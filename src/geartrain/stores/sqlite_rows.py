@@ -23,6 +23,9 @@ Statement = tuple[str, Sequence[Any]]
 _CHUNK_ROWS: Final = 2000
 _CHUNK_BYTES: Final = 8 << 20
 """Values are copied when they are bound: a statement of many large workloads would hold them all twice."""
+_COPIED: Final = 4096
+"""Bytes up to which a workload is bound as a bytearray, as the keys are: for bytes, Python 3.11's driver first looks
+for an adapter, and to raise and drop the error that there is none takes longer than a copy. (3.14's does not.)"""
 
 
 def jobs(rows: Iterable[Sequence[Any]], prefixes: Prefixes) -> Iterator[StoredJob]:
@@ -108,7 +111,8 @@ def _rows(adds: Iterable[StoredJob], prefixes: Prefixes) -> tuple[list[tuple[Any
         if not first <= number <= last:
             prefix, first, last = prefixes.at(number)
         key = stored_unique(unique, number)
-        rows.append((number, key, function, priority, workload, when))
+        data = bytearray(workload) if len(workload) <= _COPIED else workload
+        rows.append((number, bytearray(key), bytearray(function), priority, data, when))
         plain = key is unique or not unique or unique == b"-"
         usual = handle == b"%b%d" % (prefix, number)
         if reducer or attempts or not plain or not usual:
