@@ -7,7 +7,7 @@ A job that ends before its add was taken needs no disk at all: add and end cance
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from geartrain.engine.job import ENDED, PENDING, RUNNING, STORED, WRITING, Job
 from geartrain.engine.peer import Peer
@@ -15,8 +15,10 @@ from geartrain.stores.base import Batch, Key, StoredJob
 
 __all__ = ["Journal", "Reply", "Write"]
 
-_AGAIN = 20_000
+_AGAIN: Final = 20_000
 """Jobs that one batch writes again after a loss: there may be millions, and others wait for their turn."""
+_new: Final = tuple.__new__
+"""A named tuple's own constructor is a call of Python more, and takes three times as long."""
 
 
 class Reply(NamedTuple):
@@ -89,7 +91,7 @@ class Journal:
                 replies = self._writing.replies
         out = peer.hold(serial)
         out.append(reply)
-        replies.append(Reply._make((peer, out, len(out) - 1, job, now)))
+        replies.append(_new(Reply, (peer, out, len(out) - 1, job, now)))
 
     def done(self, job: Job) -> None:
         """A job has ended."""
@@ -264,17 +266,17 @@ def stored(job: Job) -> StoredJob:
     """The job as a store keeps it."""
     extra = job.extra
     when, reducer = (0, b"") if extra is None else (extra.when, extra.reducer)
-    # _make: the named tuple's own constructor takes twice as long
-    return StoredJob._make(
+    return _new(
+        StoredJob,
         (
             job.number, job.handle, job.function.name, job.unique, job.workload, job.priority, when, reducer,
             job.attempts,
-        )
+        ),
     )  # fmt: skip
 
 
 def _key(job: Job) -> Key:
-    return Key(job.function.name, job.unique, job.number)
+    return _new(Key, (job.function.name, job.unique, job.number))
 
 
 def _divide(replies: list[Reply], before: float) -> tuple[list[Reply], list[Reply]]:

@@ -125,12 +125,13 @@ def _rows(adds: Iterable[StoredJob], prefixes: Prefixes) -> tuple[list[tuple[Any
 def _chunks(sql: Callable[[int], str], rows: Sequence[tuple[Any, ...]], workload: int = -1) -> Iterator[Statement]:
     """As few statements as may be: at each the interpreter's lock is given up and fought for again, and the server's
     thread may keep it for milliseconds. A statement of a thousand rows runs wholly beside that thread."""
+    weights = [len(row[workload]) for row in rows] if workload >= 0 else [0] * len(rows)
     start = size = 0
-    for index, row in enumerate(rows):
-        weight = len(row[workload]) if workload >= 0 else 0
-        if index > start and (index - start >= _CHUNK_ROWS or size + weight > _CHUNK_BYTES):
-            yield sql(index - start), list(chain.from_iterable(rows[start:index]))
-            start, size = index, 0
-        size += weight
+    if len(rows) > _CHUNK_ROWS or sum(weights) > _CHUNK_BYTES:
+        for index, weight in enumerate(weights):
+            if index > start and (index - start >= _CHUNK_ROWS or size + weight > _CHUNK_BYTES):
+                yield sql(index - start), list(chain.from_iterable(rows[start:index]))
+                start, size = index, 0
+            size += weight
     if rows:
         yield sql(len(rows) - start), list(chain.from_iterable(rows[start:]))

@@ -13,7 +13,7 @@ The number stands at the end and grows, so that an index on the column is append
 
 from typing import Final
 
-__all__ = ["DASH", "EMPTY", "MARK", "OTHER", "needs_other", "parse", "stand_in", "stored_unique"]
+__all__ = ["DASH", "EMPTY", "MARK", "OTHER", "parse", "stand_in", "stored_unique"]
 
 MARK: Final = b"9ea27a"
 EMPTY: Final = b"9ea27a00"
@@ -36,19 +36,16 @@ def stand_in(kind: bytes, number: int) -> bytes:
     return b"%b-%b-8%b-8%b-%b" % (kind, digits[:4], digits[4:7], digits[7:10], digits[10:])
 
 
-def needs_other(unique: bytes) -> bool:
-    """Whether a unique that is neither empty nor ``-`` must be kept elsewhere: gearmand could not read it back,
-    or it looks like one of our stand-ins."""
-    return len(unique) > _MAX_PLAIN or b"\0" in unique or unique.startswith(MARK)
-
-
 def stored_unique(unique: bytes, number: int) -> bytes:
-    """What stands in the key column for this unique: itself where that is possible."""
+    """What stands in the key column for this unique: itself where gearmand could read it back, and where it does not
+    look like one of our stand-ins."""
     if not unique:
         return stand_in(EMPTY, number)
     if unique == b"-":
         return stand_in(DASH, number)
-    return stand_in(OTHER, number) if needs_other(unique) else unique
+    if len(unique) > _MAX_PLAIN or b"\0" in unique or unique[:6] == MARK:
+        return stand_in(OTHER, number)
+    return unique
 
 
 def parse(stored: bytes) -> tuple[bytes, int] | None:
