@@ -10,7 +10,7 @@ import pytest
 from geartrain.engine.ending import drop
 from geartrain.http import events
 from geartrain.http.events import Events
-from geartrain.http.snapshot import Cache, snapshot
+from geartrain.http.snapshot import Look, Looks
 from geartrain.protocol.commands import Command as C
 from tests.engine.harness import World
 from tests.http.test_snapshot import ServerOf
@@ -52,7 +52,7 @@ def test_everything_first_then_what_changed() -> None:
         world = World()
         client = world.peer()
         client.say(C.SUBMIT_JOB_BG, b"quiet", b"", b"")
-        feed = Events(ServerOf(world))
+        feed = Events(Looks(ServerOf(world)))
         stream = feed.stream()
         name, data = await _next(stream)
         assert name == "snapshot"
@@ -75,7 +75,7 @@ def test_growing_older_is_no_news() -> None:
         world = World()
         world.peer().say(C.SUBMIT_JOB_BG, b"f", b"", b"").say(C.SUBMIT_JOB_BG, b"f", b"", b"")
         world.worker(b"f", asleep=False).say(C.GRAB_JOB)
-        stream = Events(ServerOf(world)).stream()
+        stream = Events(Looks(ServerOf(world))).stream()
         await _next(stream)
         for _ in range(5):
             _, data = await _next(stream)
@@ -91,7 +91,7 @@ def test_a_viewer_who_comes_between_two_events_misses_nothing() -> None:
     async def main() -> None:
         world = World()
         client, worker = world.peer(), world.worker(b"f", asleep=False)
-        feed = Events(ServerOf(world))
+        feed = Events(Looks(ServerOf(world)))
         first, second = feed.stream(), feed.stream()
         one: dict[str, Any] = {}
         two: dict[str, Any] = {}
@@ -118,13 +118,15 @@ def test_one_snapshot_for_all_viewers_and_none_for_nobody(monkeypatch: pytest.Mo
     async def main() -> None:
         taken = 0
 
-        def count(server: Any, cache: Cache) -> dict[str, Any]:
+        look = Looks.look
+
+        async def count(looks: Looks) -> Look:
             nonlocal taken
             taken += 1
-            return snapshot(server, cache)
+            return await look(looks)
 
-        monkeypatch.setattr(events, "snapshot", count)
-        feed = Events(ServerOf(World()))
+        monkeypatch.setattr(Looks, "look", count)
+        feed = Events(Looks(ServerOf(World())))
         streams = [feed.stream() for _ in range(10)]
         for stream in streams:
             await _next(stream)
@@ -143,7 +145,7 @@ def test_one_snapshot_for_all_viewers_and_none_for_nobody(monkeypatch: pytest.Mo
 
 def test_who_reads_too_slowly_starts_anew() -> None:
     async def main() -> None:
-        feed = Events(ServerOf(World()))
+        feed = Events(Looks(ServerOf(World())))
         slow, quick = feed.stream(), feed.stream()
         await _next(slow)
         await _next(quick)
@@ -159,7 +161,7 @@ def test_who_reads_too_slowly_starts_anew() -> None:
 
 def test_a_server_that_stops_ends_the_streams() -> None:
     async def main() -> None:
-        feed = Events(ServerOf(World()))
+        feed = Events(Looks(ServerOf(World())))
         stream = feed.stream()
         await _next(stream)
         feed.close()

@@ -55,3 +55,40 @@ def test_memory_is_bounded() -> None:
     assert set(history.series(1)) == {"step", *FIELDS}
     kept = [number for number in range(MAX_FUNCTIONS + 50) if history.function_series(b"f%d" % number)]
     assert len(kept) == MAX_FUNCTIONS
+
+
+def test_who_was_busy_last_has_a_chart_among_very_many_functions() -> None:
+    world = World()
+    history = History(_Server(world))  # type: ignore[arg-type]
+    client = world.peer()
+    for number in range(3 * MAX_FUNCTIONS):
+        client.say(C.SUBMIT_JOB_BG, b"f%d" % number, b"", b"")
+    for second in range(1, 61):
+        client.say(C.SUBMIT_JOB_BG, b"f%d" % (3 * MAX_FUNCTIONS - 1), b"", b"")
+        history.sample(float(second))
+    series = history.function_series(b"f%d" % (3 * MAX_FUNCTIONS - 1))
+    assert series is not None
+    assert series["submitted"][-5:] == [10] * 5
+    quiet = history.function_series(b"f1")  # f0 made room
+    assert quiet is not None
+    assert quiet["submitted"] == [1, 0, 0, 0, 0, 0]
+
+
+def test_a_function_that_is_dropped_takes_nothing_from_what_the_others_did() -> None:
+    world = World()
+    history = History(_Server(world))  # type: ignore[arg-type]
+    client, worker = world.peer(), world.worker(b"f", asleep=False)
+    client.say(C.SUBMIT_JOB_BG, b"large", b"", b"")
+    world.engine.functions[b"large"].stats.submitted += 1_000_000
+    history.sample(1.0)
+    world.engine.drop_function(world.engine.functions[b"large"])
+    client.say(C.SUBMIT_JOB_BG, b"f", b"", b"")
+    world.now += 0.004
+    worker.say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:2", b"")
+    history.sample(2.0)
+    client.say(C.SUBMIT_JOB_BG, b"large", b"", b"").say(C.SUBMIT_JOB_BG, b"large", b"", b"")
+    history.sample(3.0)
+    seconds = history.series(1)
+    assert seconds["submitted"] == [1_000_001, 1, 2]
+    assert seconds["completed"] == [0, 1, 0]
+    assert 0.0025 < seconds["waited_p50"][1] <= 0.005

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from geartrain.http.access import COOKIE, Need
 from geartrain.http.routes import ApiError, Asked, Parameter, Route
-from geartrain.http.snapshot import running_job, text
+from geartrain.http.rows import running_job, text
 
 if TYPE_CHECKING:
     from geartrain.engine.function import Function

@@ -20,7 +20,7 @@ from geartrain.http.metrics import Metrics
 from geartrain.http.openapi import document
 from geartrain.http.routes import Answer, ApiError, Asked, Parameter, Router
 from geartrain.http.routes import Route as ApiRoute
-from geartrain.http.snapshot import Cache, snapshot
+from geartrain.http.snapshot import Looks, snapshot
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -59,10 +59,10 @@ class Parts:
     def __init__(self, server: "JobServer", access: "Access") -> None:
         self.metrics = Metrics(server)
         self.history = History(server)
-        cache = Cache()
-        self.events = Events(server, self.history, cache)
+        looks = Looks(server)
+        self.events = Events(looks, self.history)
         self._access = access
-        router = Router(server, access, API, _table(self.history, cache))
+        router = Router(server, access, API, _table(self.history, looks))
         routes: list[BaseRoute] = [
             Route("/", _to_dashboard),
             Route("/_gearman", _to_dashboard),
@@ -119,9 +119,9 @@ async def _to_dashboard(request: "Request") -> Response:
     return RedirectResponse("/_gearman/")
 
 
-def _table(history: History, cache: Cache) -> list[ApiRoute]:
+def _table(history: History, looks: Looks) -> list[ApiRoute]:
     async def look(asked: Asked) -> Answer:
-        return snapshot(asked.server, cache)
+        return Response(await snapshot(looks), media_type="application/json")
 
     async def samples(asked: Asked) -> Answer:
         if name := asked.query.get("function", ""):

@@ -16,7 +16,7 @@ from geartrain.engine.schedule import next_time
 from geartrain.http.inside import ask
 from geartrain.http.responses import readable
 from geartrain.http.routes import ApiError, Asked, Parameter, Route
-from geartrain.http.snapshot import text
+from geartrain.http.rows import text
 
 if TYPE_CHECKING:
     from geartrain.engine.engine import Engine

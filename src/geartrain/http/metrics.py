@@ -24,7 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from geartrain.engine.stats import BOUNDS, Histogram
-from geartrain.http.snapshot import text
+from geartrain.http.rows import text
 
 if TYPE_CHECKING:
     from geartrain.engine.function import Function

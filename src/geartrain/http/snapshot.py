@@ -1,170 +1,131 @@
-"""Snapshot: what the server looks like at this moment, as plain data for JSON.
+"""Snapshot: what the server looks like at this moment, as JSON.
 
-Owns the names and units of what the dashboard, the API and `geartrain top` show. Costs as much as there are functions,
-connections and running jobs; never as much as there are queued jobs. Changes nothing.
+Owns the looking, in slices between which the server serves others, and what does not belong to one function or worker.
+Costs as much as there are functions, connections and running jobs; never as much as there are queued jobs. Changes
+nothing.
 """
 
+import asyncio
 import time
-from bisect import bisect_left
-from itertools import accumulate
-from math import inf
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import geartrain
-from geartrain.engine.stats import BOUNDS, Histogram
+from geartrain.http.percentile import percentiles
+from geartrain.http.rows import COUNTERS, SUMMED, Row, WorkerRow, encode, see, see_worker, sliced
 
 if TYPE_CHECKING:
-    from geartrain.engine.function import Function
-    from geartrain.engine.job import Job
-    from geartrain.engine.peer import Peer
     from geartrain.server.server import JobServer
 
-__all__ = ["Cache", "percentile", "snapshot", "text"]
+__all__ = ["Look", "Looks", "snapshot", "write"]
 
-_MOST: Final = 10_000
-"""Functions that a cache keeps something of."""
-_COUNTERS: Final = (
-    "submitted",
-    "joined",
-    "started",
-    "completed",
-    "failed",
-    "exceptions",
-    "requeued",
-    "timeouts",
-    "exhausted",
-    "cancelled",
-    "refused",
-)
-_counters = attrgetter(*_COUNTERS)
-_PERCENTILES: Final = ("waited_p50", "waited_p99", "ran_p50", "ran_p99")
-_Percentiles = tuple[float | None, float | None, float | None, float | None]
+_KEPT: Final = 30.0
+"""Seconds that rows are kept without a look."""
 
 
-class Cache:
-    """What the snapshot before knew of each function that may still be so. Belongs to whoever looks again and again.
+class Look(NamedTuple):
+    """What one look found.
 
-    Holds no more than the functions that there were at the last look, and never more than 10,000 of them.
+    Attributes:
+        now: when it was over, monotonic.
+        state: ``time`` (seconds since 1970), ``server`` (about the process), ``store`` and ``totals`` (over all
+            functions). Durations are seconds, sizes bytes, counters jobs since the start.
+        functions: by name.
+        workers: by their connection's descriptor.
     """
 
-    __slots__ = ("_after", "_before")
-
-    def __init__(self) -> None:
-        self._before: dict[bytes, _Known] = {}
-        self._after: dict[bytes, _Known] = {}
-
-    def of(self, function: "Function") -> "_Known":
-        """What is known of a function: right as of now."""
-        known = self._before.get(function.name)
-        if known is None:
-            known = _Known(text(function.name))
-        known.look(function.stats.waited, function.stats.ran)
-        if len(self._after) < _MOST:
-            self._after[function.name] = known
-        return known
-
-    def looked(self) -> None:
-        """One look is over: forgets the functions that it did not meet."""
-        self._before, self._after = self._after, {}
-
-    def __len__(self) -> int:
-        return len(self._before)
+    now: float
+    state: dict[str, Any]
+    functions: dict[bytes, Row]
+    workers: dict[int, WorkerRow]
 
 
-class _Known:
-    """A function's name as text, and its percentiles.
-
-    Those hold as long as the histograms are the same objects (a function may be dropped and made anew) with as many
-    durations in them: a histogram only grows.
-    """
-
-    __slots__ = ("name", "percentiles", "ran", "ran_count", "waited", "waited_count")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.waited: Histogram | None = None
-        self.ran: Histogram | None = None
-        self.waited_count = 0
-        self.ran_count = 0
-        self.percentiles: _Percentiles = (None, None, None, None)
-
-    def look(self, waited: Histogram | None, ran: Histogram | None) -> None:
-        a, b, c, d = self.percentiles
-        count = 0 if waited is None else sum(waited.counts)
-        if waited is not self.waited or count != self.waited_count:
-            self.waited, self.waited_count = waited, count
-            a, b = _both(waited)
-        count = 0 if ran is None else sum(ran.counts)
-        if ran is not self.ran or count != self.ran_count:
-            self.ran, self.ran_count = ran, count
-            c, d = _both(ran)
-        self.percentiles = (a, b, c, d)
-
-
-def snapshot(server: "JobServer", cache: Cache | None = None) -> dict[str, Any]:
-    """Everything that changes from second to second.
+class Looks:
+    """Looks at one server, for all who want to see it. A row that still holds is the same object at the next look.
 
     Args:
         server: started.
-        cache: of the caller who looks again and again; None to work out everything.
-
-    Returns:
-        ``time`` (seconds since 1970), ``server`` (about the process), ``store``, ``totals`` (over all functions),
-        ``functions``, ``workers`` and ``running``: each a plain value or a list of plain mappings. Durations are
-        seconds, sizes bytes, counters jobs since the start.
     """
-    engine = server.engine
-    now = monotonic()
-    cache = Cache() if cache is None else cache
-    functions = [_function(function, now, cache.of(function)) for function in engine.functions.values()]
-    cache.looked()
-    workers = [_worker(peer, now) for peer in engine.peers if peer.functions or peer.running]
-    return {
-        "time": time.time(),
-        "server": _server(server, now),
-        "store": _store(server),
-        "totals": _totals(functions, len(workers)),
-        "functions": functions,
-        "workers": workers,
-        "running": [job for worker in workers for job in worker["jobs"]],
-    }
+
+    def __init__(self, server: "JobServer") -> None:
+        self._server = server
+        self._functions: dict[bytes, Row] = {}
+        self._workers: dict[int, WorkerRow] = {}
+        self._turn = asyncio.Lock()
+        self._forgetting: asyncio.TimerHandle | None = None
+
+    async def look(self) -> Look:
+        """Everything that changes from second to second. Each row is right as of a moment during the look."""
+        async with self._turn:
+            totals = await self._look_at_functions()
+            await self._look_at_workers()
+            totals["workers"] = len(self._workers)
+            now = monotonic()
+            state = {
+                "time": time.time(),
+                "server": _server(self._server, now),
+                "store": _store(self._server),
+                "totals": totals,
+            }
+            if self._forgetting is not None:
+                self._forgetting.cancel()
+            self._forgetting = asyncio.get_running_loop().call_later(_KEPT, self.forget)
+            return Look(now, state, self._functions, self._workers)
+
+    async def _look_at_functions(self) -> dict[str, int]:
+        before, after = self._functions, {}
+        sums: Iterable[int] = (0,) * len(SUMMED)
+        for functions in sliced(list(self._server.engine.functions.values())):
+            columns = [sums]
+            for function in functions:
+                numbers, since = see(function)
+                row = before.get(function.name)
+                if row is None or not row.holds(function, numbers, since):
+                    row = Row(function, numbers, since)
+                after[function.name] = row
+                columns.append(numbers)
+            sums = list(map(sum, zip(*columns, strict=True)))
+            await asyncio.sleep(0)
+        self._functions = after
+        return _totals(dict(zip(SUMMED, sums, strict=True)), len(after))
+
+    async def _look_at_workers(self) -> None:
+        before, after = self._workers, {}
+        for peers in sliced(list(self._server.engine.peers)):
+            for peer in peers:
+                if peer.functions or peer.running:
+                    seen = see_worker(peer)
+                    row = before.get(peer.fd)
+                    after[peer.fd] = row if row is not None and row.holds(seen) else WorkerRow(peer, seen)
+            await asyncio.sleep(0)
+        self._workers = after
+
+    def forget(self) -> None:
+        """Frees what nobody looks at."""
+        self._functions = {}
+        self._workers = {}
 
 
-def text(data: bytes) -> str:
-    """Bytes of the wire for people: UTF-8, and what is not, escaped."""
-    return data.decode("utf-8", "backslashreplace")
+async def write(look: Look, functions: Iterable[Row], workers: Iterable[WorkerRow], **more: Any) -> str:
+    """A look's state as JSON, with these of its rows and what else is named; in slices, too."""
+    state = encode({**look.state, **more})[:-1]
+    return f'{state},"functions":[{await _rows(functions, look.now)}],"workers":[{await _rows(workers, look.now)}]}}'
 
 
-def percentile(histogram: Histogram | None, share: float) -> float | None:
-    """A percentile in seconds, as fine as the buckets are: None before the first duration.
-
-    Within a bucket the durations are taken to lie evenly; the highest one reaches as far as their sum allows.
-    """
-    return None if histogram is None else _percentile(histogram, list(accumulate(histogram.counts)), share)
-
-
-def _percentile(histogram: Histogram, sums: list[int], share: float) -> float | None:
-    wanted = sums[-1] * share
-    if not wanted:
-        return None
-    index = min(bisect_left(sums, wanted), len(BOUNDS))
-    count = histogram.counts[index]
-    low = BOUNDS[index - 1] if index else 0.0
-    high = BOUNDS[index] if index < len(BOUNDS) else inf
-    if sums[index] == sums[-1]:
-        below = sum(number * bound for number, bound in zip(histogram.counts[1:index], BOUNDS, strict=False))
-        mean = (histogram.sum - below) / count
-        high = max(min(high, 2 * mean - low), low)
-    return low + (high - low) * (wanted - sums[index] + count) / count
+async def _rows(rows: "Iterable[Row | WorkerRow]", now: float) -> str:
+    written: list[str] = []
+    for some in sliced([*rows]):
+        written += [row.json(now) for row in some]
+        await asyncio.sleep(0)
+    return ",".join(written)
 
 
-def _both(histogram: Histogram | None) -> tuple[float | None, float | None]:
-    if histogram is None:
-        return None, None
-    sums = list(accumulate(histogram.counts))
-    return _percentile(histogram, sums, 0.5), _percentile(histogram, sums, 0.99)
+async def snapshot(looks: Looks) -> str:
+    """All of one look, for the API: the ``running`` jobs stand by themselves, too."""
+    look = await looks.look()
+    running = [job for worker in look.workers.values() for job in worker.jobs(look.now)]
+    return await write(look, look.functions.values(), look.workers.values(), running=running)
 
 
 def _server(server: "JobServer", now: float) -> dict[str, Any]:
@@ -189,7 +150,7 @@ def _server(server: "JobServer", now: float) -> dict[str, Any]:
 def _store(server: "JobServer") -> dict[str, Any]:
     stats = server.engine.stats
     journal = server.engine.journal
-    p50, p99 = _both(stats.commit_seconds)
+    p50, p99 = percentiles(stats.commit_seconds)
     return {
         "type": server.config.queue_type,
         "durable": journal is not None,
@@ -203,63 +164,11 @@ def _store(server: "JobServer") -> dict[str, Any]:
     }
 
 
-def _totals(functions: list[dict[str, Any]], workers: int) -> dict[str, Any]:
-    names = (*_COUNTERS, "running", "total", "delayed", "unattended")
-    totals: dict[str, Any] = {name: sum(map(itemgetter(name), functions)) for name in names}
-    totals["waiting"] = sum(map(sum, map(itemgetter("waiting"), functions)))
-    totals["workers"] = workers
-    totals["functions"] = len(functions)
-    return totals
-
-
-def _function(function: "Function", now: float, known: _Known) -> dict[str, Any]:
-    high, normal, low = function.waiting
-    waiting = high + normal + low
-    oldest = function.oldest() if waiting else None
-    limits = function.limits
-    row: dict[str, Any] = {
-        "name": known.name,
-        "waiting": [high, normal, low],
-        "running": function.running,
-        "delayed": function.total - function.running - waiting,
-        "total": function.total,
-        "workers": function.workers,
-        "unattended": waiting > 0 and function.workers == 0,
-        "maxqueue": None if limits is None else list(limits),
-        "oldest": None if oldest is None else now - oldest.submitted,
-    }
-    row.update(zip(_PERCENTILES, known.percentiles, strict=True))
-    row.update(zip(_COUNTERS, _counters(function.stats), strict=True))
-    return row
-
-
-def _worker(peer: "Peer", now: float) -> dict[str, Any]:
-    jobs = [] if peer.running is None else [running_job(job, now) for job in peer.running.values()]
+def _totals(sums: dict[str, int], functions: int) -> dict[str, int]:
+    waiting = sums["high"] + sums["normal"] + sums["low"]
     return {
-        "id": text(peer.client_id),
-        "address": text(peer.address),
-        "fd": peer.fd,
-        "connected": now - peer.connected,
-        "functions": len(peer.functions or ()),
-        "names": [text(function.name) for function in list(peer.functions or ())[:20]],
-        "sleeping": peer.sleeping,
-        "jobs": jobs,
-    }
-
-
-def running_job(job: "Job", now: float) -> dict[str, Any]:
-    """A job that a worker has, with its progress."""
-    numerator, denominator = job.progress or (0, 0)
-    worker = job.worker
-    return {
-        "handle": text(job.handle),
-        "function": text(job.function.name),
-        "unique": text(job.unique),
-        "since": now - job.started,
-        "attempts": job.attempts,
-        "background": job.background,
-        "numerator": numerator,
-        "denominator": denominator,
-        "worker": "" if worker is None else text(worker.client_id),
-        "address": "" if worker is None else text(worker.address),
+        **{name: sums[name] for name in (*COUNTERS, "running", "total", "unattended")},
+        "waiting": waiting,
+        "delayed": sums["total"] - sums["running"] - waiting,
+        "functions": functions,
     }
