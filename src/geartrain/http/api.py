@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from geartrain.http.access import COOKIE, Need
 from geartrain.http.routes import ApiError, Asked, Parameter, Route
-from geartrain.http.rows import running_job, text
+from geartrain.http.rows import running_job, sliced, text
 
 if TYPE_CHECKING:
     from geartrain.engine.function import Function
@@ -141,10 +141,11 @@ async def functions(asked: Asked) -> dict[str, Any]:
     limit = asked.number("limit", _MOST, _MOST)
     offset = asked.number("offset", 0, 1 << 40)
     matching = [f for name, f in asked.server.engine.functions.items() if part in name]
-    return {
-        "functions": [shown_function(f) for f in matching[offset : offset + limit]],
-        "total": len(matching),
-    }
+    shown: list[dict[str, Any]] = []
+    for some in sliced(matching[offset : offset + limit]):
+        shown += map(shown_function, some)
+        await asyncio.sleep(0)
+    return {"functions": shown, "total": len(matching)}
 
 
 async def function(asked: Asked) -> dict[str, Any]:
@@ -226,7 +227,11 @@ async def workers(asked: Asked) -> dict[str, Any]:
         for peer in asked.server.engine.peers
         if (everyone or peer.functions) and (not wanted or any(f.name == wanted for f in peer.functions or ()))
     ]
-    return {"workers": [shown_worker(peer) for peer in peers[:limit]], "total": len(peers)}
+    shown: list[dict[str, Any]] = []
+    for some in sliced(peers[:limit]):
+        shown += map(shown_worker, some)
+        await asyncio.sleep(0)
+    return {"workers": shown, "total": len(peers)}
 
 
 # ---- session

@@ -7,6 +7,7 @@ import asyncio
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,21 +119,23 @@ class _Filter:
 
 async def _walk(engine: "Engine", after: bytes, newest: bool) -> AsyncIterator[Job]:
     """All jobs, in slices: between two of them the server serves others, and jobs may end."""
-    handles = list(engine.jobs)
-    if newest:
-        handles.reverse()
-    start = 0
+    order = reversed(engine.jobs) if newest else iter(engine.jobs)
     if after:
+        handles = list(order)
         try:
             start = handles.index(after) + 1
         except ValueError:  # it has ended since: go on where it would stand
             number = _number(after)
             start = next((i for i, h in enumerate(handles) if (_number(h) < number) == newest), len(handles))
-    for place in range(start, len(handles), _SLICE):
-        for handle in handles[place : place + _SLICE]:
+        order = islice(handles, start, None)
+    whole = bool(after)
+    while handles := list(islice(order, _SLICE)):
+        for handle in handles:
             job = engine.jobs.get(handle)
             if job is not None:
                 yield job
+        if not whole:  # most searches need no more than the first slice: a copy of a million handles takes a while
+            order, whole = iter(list(order)), True
         await asyncio.sleep(0)
 
 
