@@ -167,6 +167,16 @@ class TestOnATerminal:
         assert "25% Complete\n" in out
         assert "100% Complete\n" in out
 
+    def test_a_job_without_a_worker(
+        self, server: Server, function: str, worker: Worker, terminal: Callable[..., Terminal]
+    ) -> None:
+        client = terminal([*GEARTRAIN, "submit", "-s", server.address, function, "x"])
+        client.wait_for("no worker has taken the job yet; waiting. Ctrl-C gives it up")
+        worker("--", "echo", "done")
+        client.wait_for("done")
+        assert client.wait() == 0
+        assert client.text.count("no worker") == 1
+
     def test_ctrl_c(self, server: Server, function: str, terminal: Callable[..., Terminal]) -> None:
         screen = terminal([*GEARTRAIN, "submit", "-s", server.address, function, "x"])
         wait_until(lambda: server.function(function)[0] == 1, "the job")

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from geartrain.protocol.commands import Command
 from tests.http.tools import Site, get, post
 
 Start = Callable[..., Site]
+PROMTOOL = shutil.which("promtool") or ""
 
 
 def scrape(site: Site) -> dict[tuple[str, ...], float]:
@@ -67,6 +70,15 @@ def test_the_server_the_wire_and_http(site: Site) -> None:
     assert found["gearman_errors_total", "ARGUMENT_TOO_LARGE"] == 1
     assert found["gearman_http_requests_total", "405"] == 1
     assert found["process_open_fds",] > 3
+
+
+def test_the_first_error_is_an_increase(site: Site) -> None:
+    """Prometheus' rate() and increase() see nothing in a series that begins with a 1."""
+    found = scrape(site)
+    for code in ("ARGUMENT_TOO_LARGE", "JOB_NOT_FOUND", "QUEUE_ERROR", "UNKNOWN_OPTION"):
+        assert found["gearman_errors_total", code] == 0
+    for status in ("401", "404", "500", "503"):
+        assert found["gearman_http_requests_total", status] == 0
 
 
 def test_the_store(start: Start, tmp_path: Path) -> None:
@@ -124,4 +136,16 @@ def test_the_dashboard_for_grafana_asks_for_names_that_are_there(site: Site) -> 
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     names = {name for expression in asked for name in re.findall(r"\b(?:gearman|process)_\w+", expression)}
     assert len(names) > 20
+    alerts = (Path(__file__).parents[2] / "docs" / "alerts.yml").read_text()
+    names |= set(re.findall(r"\bgearman_\w+", alerts))
     assert names <= there
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="needs promtool, of Debian's package prometheus")
+def test_prometheus_accepts_what_it_gets(site: Site) -> None:
+    site.worker(b'odd "name"\\ \xc3\xa9')
+    metrics = site.wire().send(get("/metrics")).reply().body
+    assert subprocess.run([PROMTOOL, "check", "metrics"], input=metrics, capture_output=True, check=False).stderr == b""
+    rules = Path(__file__).parents[2] / "docs" / "alerts.yml"
+    checked = subprocess.run([PROMTOOL, "check", "rules", rules], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, ""), checked

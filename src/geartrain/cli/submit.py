@@ -18,7 +18,7 @@ from geartrain.cli.times import moment, seconds
 from geartrain.errors import ConfigError, GeartrainError, JobError, JobException, RequestTimeout
 
 if TYPE_CHECKING:
-    from geartrain.client.sync import Task
+    from geartrain.client.sync import Client, Task
 
 __all__ = ["HELP", "add_parser", "run"]
 
@@ -26,6 +26,8 @@ HELP: Final = "submit a job, and wait for its result"
 
 _LOOK: Final = 1.0
 """Seconds between two looks at the output."""
+_PATIENCE: Final = 2.0
+"""Seconds until somebody at a terminal is told that no worker has the job."""
 
 _EPILOG: Final = f"""\
 examples:
@@ -95,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         )
         error: GeartrainError | None = None
         try:
-            final = _result(task, args.timeout, printer)
+            final = _result(client, task, args.timeout, printer)
         except OutputFailed:
             raise
         except RequestTimeout:
@@ -128,16 +130,28 @@ def run(args: argparse.Namespace) -> int:
     return Exit.OK if error is None else exit_for(error)
 
 
-def _result(task: "Task", timeout: float | None, printer: "_Printer") -> bytes:
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _result(client: "Client", task: "Task", timeout: float | None, printer: "_Printer") -> bytes:
+    started = time.monotonic()
+    deadline = None if timeout is None else started + timeout
+    tell = sys.stderr.isatty()
     while not task.done:
         # Now and then the output is looked at: it may be gone while the job is still running.
         remaining = _LOOK if deadline is None else min(_LOOK, deadline - time.monotonic())
         task.wait(max(0.0, remaining))
         printer.output.check()
+        if tell and not task.done and time.monotonic() - started >= _PATIENCE:
+            tell = False
+            _tell_where_it_is(client, task)
         if deadline is not None and not task.done and time.monotonic() >= deadline:
             raise RequestTimeout
     return task.result()
+
+
+def _tell_where_it_is(client: "Client", task: "Task") -> None:
+    """The first job of a newcomer often has no worker, and then silence looks like a fault."""
+    state = client.job_status(task.handle) if task.handle else None
+    if state is not None and state.known and not state.running:
+        say("no worker has taken the job yet; waiting. Ctrl-C gives it up", program="geartrain submit")
 
 
 def _workload(word: str | None) -> bytes:

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "rich":
             raise
-        raise ConfigError("geartrain top needs the package rich: pip install 'geartrain[top]'") from error
+        raise ConfigError("it needs the package rich: pip install 'geartrain[top]'") from error
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError("geartrain top needs a terminal; geartrain status prints the same once")
     sources = _sources(args)

@@ -51,6 +51,15 @@ _COUNTERS: Final = {
     "cancelled": "Jobs cancelled or dropped before their end.",
     "refused": "Submissions refused: the queue was full, or the store did not take them.",
 }
+_CODES: Final = (
+    b"ARGUMENT_TOO_LARGE",
+    b"JOB_NOT_FOUND",
+    b"QUEUE_ERROR",
+    b"UNKNOWN_OPTION",
+)
+_STATUSES: Final = (200, 400, 401, 403, 404, 500, 502, 503, 504)
+"""Codes and statuses that are there from the start. Prometheus sees no increase in a series that begins with a 1, so
+the first error would stay unseen."""
 _BOUNDS: Final = [*(repr(bound) for bound in BOUNDS), "+Inf"]
 
 
@@ -121,7 +130,7 @@ class _Copy(Collector):
         if len(by_load) > MAX_HISTOGRAMS:
             self._times.append(other_times)
         self._version = text(engine.about.version)
-        self._errors = {code.decode(): count for code, count in stats.errors.items()}
+        self._errors = {code.decode(): count for code, count in (dict.fromkeys(_CODES, 0) | stats.errors).items()}
         journal = engine.journal
         self._gauges = {
             "gearman_up": ("Whether the server serves.", 1),
@@ -142,7 +151,7 @@ class _Copy(Collector):
         }
         self._commit = list(stats.commit_seconds.counts), stats.commit_seconds.sum
         self._batches = list(stats.batch_sizes)
-        self._requests = {} if hub is None else dict(hub.requests)
+        self._requests = {} if hub is None else dict.fromkeys(_STATUSES, 0) | hub.requests
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("gearman_version", "The server's version.", {"version": self._version})
