@@ -154,6 +154,10 @@ class Service:
 
         wait_until(started, f"{self.argv[0]} answers on port {self.port}", 60)
 
+    def send(self, number: int) -> None:
+        """Sends it a signal."""
+        os.kill(self.pid, number)
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends it, in order or (SIGKILL) not, and waits until it is gone."""
         if self._process is not None:

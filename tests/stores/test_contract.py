@@ -1,5 +1,7 @@
 """What every store must do: one suite, run over all of them with their real services."""
 
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -49,8 +51,45 @@ def by_number(jobs: Iterable[StoredJob]) -> list[StoredJob]:
 def test_a_new_queue_is_empty_and_its_numbers_begin_at_one(queue: Queue) -> None:
     with queue.store() as store:
         assert list(store.load()) == []
+    store = queue.make()
+    assert store.open() == 1
+    store.close()
+
+
+def test_a_number_is_not_given_twice_because_its_job_was_never_stored(queue: Queue) -> None:
+    """Jobs have handles before they are stored, and many end without it: 700 in the foreground here."""
     with queue.store() as store:
-        assert store.open() == 1
+        store.apply(Batch([job(5, b"u")], next_number=6))
+        store.apply(Batch(next_number=706))
+    store = queue.make()
+    assert store.open() == 706
+    store.close()
+
+
+KILLED = """
+import os, sys
+from geartrain.stores import find
+print(find(sys.argv[1]).from_options(dict(arg.split("=", 1) for arg in sys.argv[3:]), sys.argv[2].encode()).open())
+sys.stdout.flush()
+os._exit(9)
+"""
+
+
+def test_a_number_is_not_given_twice_because_the_server_was_killed(queue: Queue) -> None:
+    """Handles are given out before anything of their jobs is stored."""
+    if queue.backend.keeps_object or queue.backend.kind:
+        return
+    options = [f"{name}={value}" for name, value in queue.options.items()]
+    argv = [sys.executable, "-c", KILLED, queue.backend.name, PREFIX.decode(), *options]
+    with queue.store() as store:
+        add(store, job(1, b"u"))
+    assert subprocess.run(argv, stdout=subprocess.PIPE, check=False).stdout == b"2\n"
+    store = queue.make()
+    eventually(store.open)
+    store.close()
+    with queue.store() as store:
+        assert [found.number for found in store.load()] == [1]
+        assert store.open() > 100_000
 
 
 def test_what_was_added_is_there_after_a_restart(queue: Queue) -> None:

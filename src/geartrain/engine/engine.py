@@ -160,6 +160,11 @@ class Engine:
             function = self.functions[name] = Function(name)
         return function
 
+    @property
+    def next_number(self) -> int:
+        """The number of the next handle."""
+        return self._number
+
     def new_handle(self) -> bytes:
         """A handle that was never used."""
         number = self._number

@@ -185,7 +185,7 @@ class Journal:
         if gone:
             write.jobs = [job for job in write.jobs if job.number not in gone]
             adds = [job for job in batch.adds if job.number not in gone]
-            write.batch = Batch(adds, batch.dones + dones, batch.attempts, batch.priorities)
+            write.batch = Batch(adds, batch.dones + dones, batch.attempts, batch.priorities, batch.next_number)
         return write.batch
 
     def settle(self, write: Write) -> list[Peer]:

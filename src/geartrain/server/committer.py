@@ -1,8 +1,8 @@
 """Committer: writes the journal's batches to the store, in one thread.
 
 Owns the writer thread, the group commit that comes by itself (while one batch is written, the next one gathers), the
-retries while the store is down, and finding the one row that a store refuses. Which replies wait for a batch is the
-journal's; what a store is, stores/base.py's.
+retries while the store is down, finding the one row that a store refuses, and the store's end. Which replies wait for
+a batch is the journal's; what a store is, stores/base.py's.
 """
 
 import asyncio
@@ -35,6 +35,8 @@ _REMIND: Final = 60.0
 _EXPIRE_EVERY: Final = 0.25
 _ASK_EVERY: Final = 3.0
 """Seconds without a batch, after which the store is asked whether it is there and has all that was written."""
+_LET_GO: Final = 1.0
+"""Seconds at the end for a store that hangs: to close it, or to take what is at hand when the server is in a hurry."""
 
 
 class Committer:
@@ -71,9 +73,12 @@ class Committer:
         self._busy = False
         self._reason = "the store does not answer"
         self._emptied = ""  # the thread's: why what was stored is gone
+        self._answers = True  # the thread's: whether the store took the last batch
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
+        self._patience: asyncio.Timeout | None = None
+        self._hurried = False
         self._thread = threading.Thread(target=self._run, name="geartrain-committer", daemon=True)
         self._thread.start()
         self._expire()
@@ -93,6 +98,7 @@ class Committer:
             write = self._journal.take()
             assert write is not None
             if not write.batch.empty:
+                write.batch.next_number = self._engine.next_number
                 self._busy = True
                 self._idle.clear()
                 self._queue.put(write)
@@ -155,28 +161,52 @@ class Committer:
         self._timer = self._loop.call_later(_EXPIRE_EVERY, self._expire)
 
     async def close(self, deadline: float) -> bool:
-        """Waits until everything is written, at most so many seconds, and ends the thread.
+        """Waits until everything is written, at most so many seconds, and closes the store.
+
+        A store that hangs is left behind: the thread ends with the process, or when the store answers.
 
         Returns:
             whether everything was written.
         """
-        self.kick()
         try:
-            await asyncio.wait_for(self._idle.wait(), deadline)
-            complete = not self._journal.pending
+            async with asyncio.timeout(_LET_GO if self._hurried else deadline) as self._patience:
+                while self._busy or self._journal.pending:  # more may come meanwhile
+                    self.kick()
+                    await self._idle.wait()
+            complete = True
         except TimeoutError:
             complete = False
+        self._patience = None
         if self._timer is not None:
             self._timer.cancel()
         self._stopping.set()
         self._queue.put(None)
-        await self._loop.run_in_executor(None, self._thread.join, 5.0)
+        await self._loop.run_in_executor(None, self._thread.join, _LET_GO)
+        if self._thread.is_alive():
+            logger.warning("%s does not answer: it was not closed in order", self._store)
         self._mailbox.close()
         return complete
+
+    def hurry(self) -> None:
+        """Has `close`, also one that waits already, not wait for a store that hangs."""
+        self._hurried = True
+        if self._patience is not None and not self._patience.expired():
+            until = self._patience.when()
+            soon = self._loop.time() + _LET_GO
+            self._patience.reschedule(soon if until is None else min(until, soon))
 
     # ---- in the thread
 
     def _run(self) -> None:
+        self._write_all()
+        try:
+            if self._answers:  # the next start begins with the number after the last
+                self._store.apply(Batch(next_number=self._engine.next_number))
+            self._store.close()
+        except Exception as error:  # whatever a driver raises: all is written that could be
+            logger.error("%s was not closed in order: %s", self._store, error)
+
+    def _write_all(self) -> None:
         while (write := self._next()) is not None:
             started = monotonic()
             rejected: dict[int, str] = {}
@@ -191,7 +221,7 @@ class Committer:
             try:
                 return self._queue.get(timeout=_ASK_EVERY)
             except Empty:
-                if not self._write(Batch(), {}):
+                if not self._write(Batch(next_number=self._engine.next_number), {}):
                     return None
                 self._mailbox.post(self._asked, self._emptied)
                 self._emptied = ""
@@ -211,13 +241,14 @@ class Committer:
             try:
                 if down_since and batch.adds and batch.dones:  # where there is no room, the ends alone make some
                     self._store.apply(Batch([], batch.dones))
-                    batch = Batch(batch.adds, [], batch.attempts, batch.priorities)
+                    batch = Batch(batch.adds, [], batch.attempts, batch.priorities, batch.next_number)
                 self._store.apply(batch)
             except StoreRejected as error:
                 return self._halve(batch, rejected, error)
             except StoreEmptied as error:
                 self._emptied = str(error)
             except Exception as error:  # whatever a driver raises: the jobs must not be lost with it
+                self._answers = False
                 now = monotonic()
                 down_since = down_since or now
                 if now - reminded >= _REMIND or not reminded:
@@ -233,6 +264,7 @@ class Committer:
                 if write is not None:
                     batch = self._revised(write)
             else:
+                self._answers = True
                 if down_since:
                     logger.warning("the store works again after %.1f s", monotonic() - down_since)
                 return True

@@ -184,7 +184,7 @@ class Connection:
         if self._serve(items, self._backlog_done):
             self._writing = False
             self._paused = False
-            self._hub.reactor.watch(self.fd, self, True, False)
+            self._listen()
             self._check_fault()
 
     def _eof(self) -> None:
@@ -295,7 +295,7 @@ class Connection:
                 if self.peer.closing:
                     self._hub.reactor.unwatch(self.fd)
                 else:
-                    self._hub.reactor.watch(self.fd, self, True, False)
+                    self._listen()
 
     def _write(self, pieces: list[bytes | memoryview]) -> int:
         return self._sock.sendmsg(pieces)
@@ -307,7 +307,15 @@ class Connection:
         if not self._writing or pause != self._paused:
             self._writing = True
             self._paused = pause
-            self._hub.reactor.watch(self.fd, self, not pause, True)
+            self._hub.reactor.watch(self.fd, self, not pause and not self._hub.deaf, True)
+
+    def _listen(self) -> None:
+        self._hub.reactor.watch(self.fd, self, not self._hub.deaf, False)
+
+    def read_no_more(self) -> None:
+        """The hub is deaf now. What is to be sent still goes."""
+        if not self._paused:
+            self._hub.reactor.watch(self.fd, self, False, self._writing)
 
     # ---- the end
 

@@ -44,6 +44,7 @@ class Hub:
         engine: the policy.
         reactor: watches the sockets.
         connections: every open connection.
+        deaf: whether nothing is read any more, because the server is about to stop.
         tls: the context for new connections, None for plain ones; replaced on reload.
     """
 
@@ -59,6 +60,7 @@ class Hub:
         self._first_packet_timeout = config.first_packet_timeout
         self._unproven: dict[Connection, float] = {}
         self.on_empty: Callable[[], None] | None = None
+        self.deaf = False
         self._complained: dict[str, float] = {}
 
     def complain(self, address: str, text: str) -> None:
@@ -106,6 +108,12 @@ class Hub:
             late.append(connection)
         for connection in late:
             connection.abort(f"no whole packet within {self._first_packet_timeout:g} s (--first-packet-timeout)")
+
+    def read_no_more(self) -> None:
+        """Has all connections send only."""
+        self.deaf = True
+        for connection in self.connections:
+            connection.read_no_more()
 
     def close_all(self) -> None:
         for connection in list(self.connections):

@@ -200,7 +200,7 @@ class _Signals:
         """The first signal lets running jobs finish for a while, the second ends at once."""
         if self._ending:
             logger.log(NOTICE, "a second signal: stopping at once")
-            self._start(self._server.stop())
+            self._start(self._server.stop(at_once=True))
         else:
             logger.log(NOTICE, "stopping; running jobs have %g s", self._drain_timeout)
             self._start(self._server.drain(self._drain_timeout))

@@ -35,8 +35,10 @@ __all__ = ["JobServer", "handle_prefix"]
 logger = logging.getLogger("geartrain.server")
 
 _SWEEP_EVERY: Final = 1.0
-_STOP_WAIT: Final = 30.0
+_STOP_WAIT: Final = 20.0
 """Seconds that a stop waits for the store to take what was finished."""
+_STOP_WAIT_LAZY: Final = 600.0
+"""The same with --store-queue-on-shutdown, where the whole queue is written then."""
 
 
 def handle_prefix(config: Config) -> bytes:
@@ -235,26 +237,38 @@ class JobServer:
         durable = self._committer is not None
         return graceful and any(not (durable and job.background) for job in jobs.values())
 
-    async def stop(self) -> None:
-        """Stops: what is finished is written, connections are closed."""
+    async def stop(self, at_once: bool = False) -> None:
+        """Stops: what is finished is written, connections are closed.
+
+        Args:
+            at_once: does not wait for a store that hangs, nor does a stop that has begun before.
+        """
+        if at_once and self._committer is not None:
+            self._committer.hurry()
         if self._stopping:
             await self._stopped.wait()
             return
         self._stopping = True
         self._close_ports()
         self._sweeper.cancel()
+        self.engine.draining = True
+        self._hub.read_no_more()  # what came now could not be written any more
         if self._replay is not None:
             self._replay.cancel()
             await asyncio.wait([self._replay])
-        if self._committer is not None and not await self._committer.close(_STOP_WAIT):
-            logger.error("the store did not take all changes in %g s: finished jobs may run again", _STOP_WAIT)
+        if self._committer is not None:
+            lazy = self._store is not None and self._store.write_on_stop
+            begun = monotonic()
+            if not await self._committer.close(_STOP_WAIT_LAZY if lazy else _STOP_WAIT):
+                logger.error(
+                    "the store did not take all changes in %.1f s: %s", monotonic() - begun,
+                    "the queue is as it was at the start" if lazy else "finished jobs may run again",
+                )  # fmt: skip
         self._turn.end()
         if self.http is not None:
             await self.http.close()
         self._reactor.at_turn(None)
         self._hub.close_all()
-        if self._store is not None:
-            await self._loop.run_in_executor(None, self._store.close)
         self._stopped.set()
 
     async def wait_closed(self) -> None:

@@ -71,11 +71,18 @@ class Batch:
     """New values of `StoredJob.attempts`, for jobs that are stored already."""
     priorities: dict[Key, int] = field(default_factory=dict)
     """New values of `StoredJob.priority`, for jobs that are stored already."""
+    next_number: int = 0
+    """The number that the server gives next: jobs that are not stored have numbers, too. 0 where nobody knows."""
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing in it."""
+        """Whether there is nothing in it to be written at once."""
         return not (self.adds or self.dones or self.attempts or self.priorities)
+
+    @property
+    def unused(self) -> int:
+        """The first number that no job has had, as far as the batch tells."""
+        return max(self.next_number, max((job.number for job in self.adds), default=0) + 1)
 
 
 class Store(Protocol):
@@ -151,6 +158,9 @@ class Store(Protocol):
                 batch again, and after it all live jobs.
             StoreRejected: a row of it can never be stored (too large, say). The committer halves the batch to
                 find the row.
+
+        Numbers below `Batch.unused` are not given again: the next `open` begins there, or later where the process was
+        killed.
         """
         ...
 

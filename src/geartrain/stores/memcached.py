@@ -18,12 +18,12 @@ from geartrain.stores.handles import Prefixes
 from geartrain.stores.keys import functions_option
 from geartrain.stores.memcached_layout import MemcachedLayout, dump, is_key, raw, text
 from geartrain.stores.memcached_wire import Item, MemcachedError, Wire, one_at_a_time
+from geartrain.stores.numbers import ahead
 
 __all__ = ["MemcachedStore"]
 
 log = logging.getLogger("geartrain.store")
 
-NUMBER_STEP: Final = 100_000
 _AT_ONCE: Final = 20
 """Workloads that are fetched at once; each may have a megabyte."""
 
@@ -73,6 +73,9 @@ class MemcachedStore:
         self._drop()
         try:
             self._open()
+            mark = ahead(self._next)
+            self._set([Item(self._layout.next, b"%d" % mark)])
+            self._mark = mark
         except StoreError:
             self._drop()
             raise
@@ -242,9 +245,9 @@ class MemcachedStore:
             raise self._translate(exc) from exc
 
     def _write(self, batch: Batch) -> None:
-        next_number = max((job.number for job in batch.adds), default=0) + 1
-        if next_number > self._mark:
-            mark = next_number + NUMBER_STEP
+        next_number = batch.unused
+        mark = ahead(next_number, self._mark)
+        if mark != self._mark:
             self._set([Item(self._layout.next, b"%d" % mark)])
             self._mark = mark
         if batch.dones:

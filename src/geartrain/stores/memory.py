@@ -57,8 +57,7 @@ class MemoryStore:
             jobs.pop(key, None)
         for job in batch.adds:
             jobs[job.key] = job
-            if job.number >= self._next:
-                self._next = job.number + 1
+        self._next = max(self._next, batch.unused)
         for key, attempts in batch.attempts.items():
             if key in jobs:
                 jobs[key] = jobs[key]._replace(attempts=attempts)

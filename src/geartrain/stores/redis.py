@@ -13,6 +13,7 @@ from geartrain.errors import ConfigError, StoreEmptied, StoreError, StoreLocked,
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
 from geartrain.stores.keys import functions_option
+from geartrain.stores.numbers import ahead
 from geartrain.stores.options import number, secret
 from geartrain.stores.redis_layout import RedisLayout
 
@@ -20,7 +21,6 @@ __all__ = ["RedisStore"]
 
 log = logging.getLogger("geartrain.store")
 
-NUMBER_STEP: Final = 100_000
 _CONNECT_SECONDS: Final = 5
 _ANSWER_SECONDS: Final = 60
 _MOST_BYTES: Final = 512 << 20
@@ -121,6 +121,9 @@ class RedisStore:
         self._drop()
         try:
             self._open()
+            mark = ahead(self._next)
+            self._db.set(self._layout.next, mark)
+            self._mark = mark
         except (self._driver.RedisError, OSError, StoreError) as exc:
             self._drop()
             if isinstance(exc, StoreError):
@@ -316,10 +319,9 @@ class RedisStore:
             changes += (key.number, b"priority", value)
         for start in range(0, len(changes), 3 * _SCRIPT_ITEMS):
             pipe.eval(_CHANGE, 1, self._layout.index, *changes[start : start + 3 * _SCRIPT_ITEMS])
-        mark = self._mark
-        next_number = max((job.number for job in batch.adds), default=0) + 1
-        if next_number > mark:
-            mark = next_number + NUMBER_STEP
+        next_number = batch.unused
+        mark = ahead(next_number, self._mark)
+        if mark != self._mark:
             pipe.set(self._layout.next, mark)
         if len(pipe):
             pipe.execute()

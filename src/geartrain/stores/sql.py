@@ -19,14 +19,12 @@ from geartrain.errors import StoreError, StoreLocked, StoreUnavailable
 from geartrain.stores import surrogate
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
+from geartrain.stores.numbers import ahead
 
 __all__ = ["Link", "Row", "SqlStore", "chunks", "text_key"]
 
 log = logging.getLogger("geartrain.store")
 
-NUMBER_STEP: Final = 100_000
-"""How far ahead the high-water mark of numbers is written: one small write per so many jobs. After a kill -9
-the numbers go on from the mark."""
 MAX_WHEN: Final = 2**31 - 1
 """gearmand's columns for the time have 32 bits. A later time stands in our table; gearmand waits until 2038."""
 _CHUNK_ROWS: Final = 5000
@@ -139,6 +137,7 @@ class SqlStore(ABC):
         self._drop()
         try:
             self._open()
+            self._reserve()
         except Exception as exc:
             self._drop()
             error = self.translate(exc)
@@ -146,6 +145,12 @@ class SqlStore(ABC):
                 raise
             raise error from exc
         return self._next
+
+    def _reserve(self) -> None:
+        assert self._link is not None
+        mark = ahead(self._next)
+        self._link.set_value("next_number", b"%d" % mark)
+        self._mark = mark
 
     def _open(self) -> None:
         link = self._link = self.connect()
@@ -237,16 +242,16 @@ class SqlStore(ABC):
         for job in batch.adds:
             row = self._row(job)
             rows[row.unique_key, row.function_name] = row
-        next_number = max((job.number for job in batch.adds), default=0) + 1
-        mark = next_number + NUMBER_STEP if next_number > self._mark else 0
+        next_number = batch.unused
+        mark = ahead(next_number, self._mark)
         link.write(
             [key.number for key in batch.dones],
             list(rows.values()),
             [(key.number, value) for key, value in batch.attempts.items()],
             [(key.number, value) for key, value in batch.priorities.items()],
-            mark,
+            mark if mark != self._mark else 0,
         )
-        self._mark = mark or self._mark
+        self._mark = mark
         self._next = max(self._next, next_number)
 
     def _row(self, job: StoredJob) -> Row:

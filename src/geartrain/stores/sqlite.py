@@ -14,13 +14,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from operator import itemgetter
 from typing import ClassVar, Final
 
 from geartrain.errors import ConfigError, StoreError, StoreUnavailable
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
 from geartrain.stores.lock import FileLock
+from geartrain.stores.numbers import ahead
 from geartrain.stores.options import flag
 from geartrain.stores.sqlite_errors import hopeless_at_start, needs_reopen, translate
 from geartrain.stores.sqlite_log import Log
@@ -32,10 +32,6 @@ __all__ = ["SqliteStore"]
 
 log = logging.getLogger("geartrain.store")
 
-_NUMBER: Final = itemgetter(0)
-_NUMBER_STEP: Final = 100_000
-"""How far ahead the high-water mark of numbers is written: one small write per so many jobs. After a kill -9
-the numbers go on from the mark."""
 _BUSY_SECONDS: Final = 2.0
 _MOVED_CHECK_SECONDS: Final = 0.05
 
@@ -99,7 +95,7 @@ class SqliteStore:
         self._disconnect()
         self._lock.acquire()
         try:
-            self._connect()
+            self._connect(opening=True)
         except (sqlite3.Error, StoreError) as exc:
             self._disconnect()
             self._lock.release()
@@ -109,7 +105,17 @@ class SqliteStore:
             raise
         return self._next
 
-    def _connect(self) -> None:
+    def _reserve(self) -> None:
+        assert self._db is not None
+        mark = ahead(self._next)
+        try:
+            self._db.execute(self._schema.set_mark, (mark,))
+        except sqlite3.Error as exc:  # a full disk, say: jobs can run all the same, and make room
+            log.debug("%s", translate(exc, self._path))
+        else:
+            self._mark = mark
+
+    def _connect(self, opening: bool = False) -> None:
         db = self._db = self._new_connection()
         self._file = identity(self._path)
         if self._queue_id and self._schema.queue_id(db) != self._queue_id:
@@ -121,12 +127,14 @@ class SqliteStore:
         db.execute("BEGIN IMMEDIATE")
         state = self._schema.prepare(db, self._handle_prefix)
         db.execute("COMMIT")
-        self._log.reserve()
         self._queue_id = state.queue_id
         self._prefixes = state.prefixes
         self._has_extras = state.has_extras
         self._next = max(self._next, state.next_number)
         self._mark = state.next_number
+        if opening:
+            self._reserve()
+        self._log.reserve()
 
     def _new_connection(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -248,11 +256,9 @@ class SqliteStore:
         db = self._db
         assert db is not None
         todo, has_extras = statements(self._schema, batch, self._prefixes, self._has_extras)
-        mark = self._mark
-        next_number = max(map(_NUMBER, batch.adds), default=0) + 1
-        if next_number > mark:
-            # In the same transaction: no number is given twice, even after a kill -9.
-            mark = next_number + _NUMBER_STEP
+        next_number = batch.unused
+        mark = ahead(next_number, self._mark)
+        if mark != self._mark:
             todo.append((self._schema.set_mark, (mark,)))
         self._log.expect(len(batch.adds) + len(batch.dones))
         if len(todo) == 1:

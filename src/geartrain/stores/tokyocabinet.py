@@ -15,6 +15,7 @@ from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
 from geartrain.stores.keys import KeyNames
 from geartrain.stores.lock import FileLock
+from geartrain.stores.numbers import ahead
 from geartrain.stores.options import flag
 from geartrain.stores.tokyocabinet_layout import card_of, dump, job_of, record_of
 from geartrain.stores.tokyocabinet_library import (
@@ -32,7 +33,6 @@ __all__ = ["TokyoCabinetStore"]
 
 log = logging.getLogger("geartrain.store")
 
-NUMBER_STEP: Final = 100_000
 _MOST_BYTES: Final = (1 << 31) - 4096
 """The library counts bytes in a C int."""
 _ROOM: Final = 32 << 20
@@ -86,6 +86,7 @@ class TokyoCabinetStore:
         self._lock.acquire()
         try:
             self._open()
+            self._write_mark(ahead(self._next))
         except (CabinetError, OSError, StoreError) as exc:
             self._drop()
             self._lock.release()
@@ -223,10 +224,9 @@ class TokyoCabinetStore:
             if record is not None:
                 function, unique, numbers, workload = record.split(b"\0", 3)
                 theirs.put(key, b"%b\0%b\0%d%b\0%b" % (function, unique, value, numbers[1:], workload))
-        next_number = max((job.number for job in batch.adds), default=0) + 1
-        mark = self._mark
-        if next_number > mark:
-            mark = next_number + NUMBER_STEP
+        next_number = batch.unused
+        mark = ahead(next_number, self._mark)
+        if mark != self._mark:
             ours.put(b"next", b"%d" % mark)
         theirs.commit()
         ours.commit()
@@ -247,13 +247,18 @@ class TokyoCabinetStore:
         """See `Store.close`."""
         if self._ours is not None:
             try:
-                self._ours.begin()
-                self._ours.put(b"next", b"%d" % self._next)
-                self._ours.commit()
+                self._write_mark(self._next)
             except CabinetError as exc:
                 log.warning("%s", self._translate(exc))  # the mark is ahead of every number that was given
         self._drop()
         self._lock.release()
+
+    def _write_mark(self, mark: int) -> None:
+        assert self._ours is not None
+        self._ours.begin()
+        self._ours.put(b"next", b"%d" % mark)
+        self._ours.commit()
+        self._mark = mark
 
     def _drop(self) -> None:
         for database in (self._theirs, self._ours):
