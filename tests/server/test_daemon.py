@@ -106,6 +106,15 @@ class TestUser:
         )
         assert done.returncode == 0, done.stderr
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+    def test_a_user_who_cannot_read_pythons_folder_has_what_the_server_needs(self) -> None:
+        done = in_a_process(
+            "switch_user('nobody')\n"
+            "import sys\n"
+            "assert {'encodings.idna', 'concurrent.futures.thread'} <= sys.modules.keys()"
+        )
+        assert done.returncode == 0, done.stderr
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become a user who may not")
     def test_others_may_not(self) -> None:
         done = in_a_process("switch_user('nobody')\nswitch_user('root')")

@@ -61,8 +61,10 @@ def switch_user(name: str) -> None:
         raise ConfigError(f"Could not find user : {name}") from None
     if os.geteuid() == user.pw_uid:
         return
-    # Later this user may be unable to read Python's own folder; and `getaddrinfo` imports the codec when it needs it.
-    importlib.import_module("encodings.idna")
+    # Later this user may be unable to read Python's own folder, and these two are imported when they are needed:
+    # the codec by `getaddrinfo`, the threads by the event loop's executor.
+    for module in ("encodings.idna", "concurrent.futures.thread"):
+        importlib.import_module(module)
     if os.geteuid() != 0:
         raise ConfigError("Must be root to switch users.")
     os.initgroups(name, user.pw_gid)
