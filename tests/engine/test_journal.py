@@ -2,11 +2,12 @@
 
 import pytest
 
+from geartrain.engine.journal import Journal
 from geartrain.engine.options import EngineOptions
 from geartrain.engine.recovery import expire, reject, restore
 from geartrain.protocol.commands import Command as C
 from geartrain.stores.base import StoredJob
-from tests.engine.harness import World
+from tests.engine.harness import Talker, World
 
 CREATED = (C.JOB_CREATED, b"H:test:1")
 
@@ -253,3 +254,71 @@ class TestRestore:
         client.leave()
         assert world.peer().line("show unique jobs") == "u\n.\n"
         world.check()
+
+
+OLD = StoredJob(7, b"H:test:7", b"f", b"u", b"1")
+
+
+class TestSubmittedAgainBeforeItWasLoaded:
+    """A job of before the restart, acknowledged then; its unique is submitted once more while the queue is loaded."""
+
+    def both(self, world: World, record: StoredJob = OLD) -> Talker:
+        client = world.peer()
+        world.engine.begin_replay()
+        client.say(C.SUBMIT_JOB_BG, b"f", record.unique, b"1")
+        restore(world.engine, [record], world.now)
+        world.engine.end_replay()
+        return client
+
+    def test_the_old_one_is_not_given_up_because_the_store_hangs(self, world: World) -> None:
+        client = self.both(world)
+        world.wait(11)
+        expire(world.engine, world.now - 10, b"the store does not answer")
+        client.hears(CREATED)  # and this is true: that job is stored
+        assert world.peer().line("show unique jobs") == "u\n.\n"
+        world.check()
+
+    def test_nor_because_the_new_one_is_too_large(self, world: World) -> None:
+        client = self.both(world)
+        journal = world.engine.journal
+        assert journal is not None
+        write = journal.take()
+        assert write is not None
+        reject(world.engine, write.jobs[0], b"too large")
+        journal.settle(write)
+        client.hears((C.ERROR, b"QUEUE_ERROR", b"too large"))
+        assert world.peer().line("show unique jobs") == "u\n.\n"
+        world.check()
+        assert world.peer().line("cancel job H:test:1") == "OK\r\n"
+        assert 7 in self.removed(journal)
+
+    @pytest.mark.parametrize("unique", [b"u", b"-", b"u" * 64])
+    def test_its_row_goes_when_the_new_one_is_stored_and_not_before(self, world: World, unique: bytes) -> None:
+        self.both(world, OLD._replace(unique=unique))
+        journal = world.engine.journal
+        assert journal is not None
+        write = journal.take()
+        assert write is not None
+        assert write.batch.dones == []
+        journal.settle(write)
+        assert self.removed(journal) == [7]
+
+    def test_it_does_not_run_again_when_the_new_one_has_ended_before_it_was_stored(self, world: World) -> None:
+        self.both(world)
+        world.worker(b"f", asleep=False).say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:1", b"")
+        journal = world.engine.journal
+        assert journal is not None
+        assert self.removed(journal) == [7]
+
+    def test_a_load_that_begins_anew_does_not_bring_it_again(self, world: World) -> None:
+        world.engine.begin_replay()
+        world.peer().say(C.SUBMIT_JOB_BG, b"f", b"u", b"1")
+        restore(world.engine, [OLD], world.now)
+        world.worker(b"f", asleep=False).say(C.GRAB_JOB).say(C.WORK_COMPLETE, b"H:test:1", b"")
+        assert restore(world.engine, [OLD], world.now) == 0
+
+    def removed(self, journal: Journal) -> list[int]:
+        write = journal.take()
+        assert write is not None
+        assert write.batch.adds == []
+        return [key.number for key in write.batch.dones]

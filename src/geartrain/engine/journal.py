@@ -9,7 +9,7 @@ A job that ends before its add was taken needs no disk at all: add and end cance
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from geartrain.engine.job import ENDED, PENDING, RUNNING, STORED, WRITING, Job
+from geartrain.engine.job import ENDED, FOREGROUND, MEMORY, PENDING, RUNNING, STORED, WRITING, Job
 from geartrain.engine.peer import Peer
 from geartrain.stores.base import Batch, Key, StoredJob
 
@@ -58,7 +58,18 @@ class Journal:
         lazy: nobody waits for the store: it is written when the server stops (--store-queue-on-shutdown).
     """
 
-    __slots__ = ("_adds", "_again", "_attempts", "_dones", "_priorities", "_replies", "_serial", "_writing", "lazy")
+    __slots__ = (
+        "_adds",
+        "_again",
+        "_attempts",
+        "_dones",
+        "_merged",
+        "_priorities",
+        "_replies",
+        "_serial",
+        "_writing",
+        "lazy",
+    )
 
     def __init__(self, lazy: bool = False) -> None:
         self.lazy: bool = lazy
@@ -68,6 +79,7 @@ class Journal:
         self._dones: list[Key] = []
         self._attempts: dict[Key, int] = {}
         self._priorities: dict[Key, int] = {}
+        self._merged: dict[Job, list[Key]] = {}
         self._replies: list[Reply] = []
         self._writing: Write | None = None
 
@@ -102,10 +114,24 @@ class Journal:
             if self._attempts or self._priorities:
                 self._attempts.pop(_key(job), None)
                 self._priorities.pop(_key(job), None)
+        if self._merged:
+            self._dones += self._merged.pop(job, ())
 
-    def remove(self, key: Key) -> None:
-        """A stored job that no live job stands for."""
-        self._dones.append(key)
+    def merge(self, job: Job, key: Key) -> None:
+        """A stored job is the same as a live one (its unique was submitted again before it was loaded): the live one
+        stands for both. Until it is stored itself, or has ended, what is stored already must stay there."""
+        if job.durable == STORED:
+            self._dones.append(key)
+            return
+        if job.durable == FOREGROUND:
+            self.add(job)
+        elif job.durable == MEMORY:
+            job.durable = STORED
+        self._merged.setdefault(job, []).append(key)
+
+    def stands_for_another(self, job: Job) -> bool:
+        """Whether the end of this job would be that of one that was acknowledged long ago."""
+        return job in self._merged
 
     def attempt(self, job: Job) -> None:
         """A job came back from a worker."""
@@ -199,6 +225,8 @@ class Journal:
         for job in write.jobs:
             if job.durable == WRITING:
                 job.durable = STORED
+                if self._merged:
+                    self._dones += self._merged.pop(job, ())
         return self._release(write.serial, write.replies)
 
     def refuse(self, reply: Reply, error: bytes) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from geartrain.engine.ending import drop
 from geartrain.engine.engine import Engine
-from geartrain.engine.job import ENDED, FOREGROUND, MEMORY, RUNNING, STORED, Extra, Job
+from geartrain.engine.job import ENDED, MEMORY, RUNNING, STORED, Extra, Job
 from geartrain.engine.replies import error
 from geartrain.stores.base import StoredJob
 
@@ -28,7 +28,10 @@ def restore(engine: Engine, records: Iterable[StoredJob], now: float) -> int:
         if record.unique:
             live = engine.uniques.find(function, record.unique, record.workload)
             if live is not None:  # submitted again before it was loaded
-                _merge(engine, live, record)
+                if engine.journal is not None:
+                    engine.journal.merge(live, record.key)
+                if engine.ended is not None:  # a load that begins anew brings it again
+                    engine.ended.add(handle)
                 continue
         if not handle:
             handle = engine.new_handle()
@@ -50,17 +53,6 @@ def restore(engine: Engine, records: Iterable[StoredJob], now: float) -> int:
     return count
 
 
-def _merge(engine: Engine, live: Job, record: StoredJob) -> None:
-    """A stored job whose unique is live already: one job, which is in the store."""
-    journal = engine.journal
-    if journal is None:
-        return
-    if live.durable == FOREGROUND:
-        journal.add(live)
-    if record.unique == b"-" and record.number:  # other uniques replace the row; these stand beside it
-        journal.remove(record.key)
-
-
 def expire(engine: Engine, before: float, reason: bytes) -> None:
     """Answers QUEUE_ERROR to submissions that have waited for the store since before a time."""
     journal = engine.journal
@@ -71,7 +63,8 @@ def expire(engine: Engine, before: float, reason: bytes) -> None:
     given_up: dict[Job, None] = {}
     for reply in late:
         job = reply.job
-        if job.state == ENDED:  # it ran meanwhile: its JOB_CREATED is true without the store
+        # It ran meanwhile, or is one that was stored before: its JOB_CREATED is true without the store.
+        if job.state == ENDED or journal.stands_for_another(job):
             continue
         journal.refuse(reply, error(b"QUEUE_ERROR", reason))
         engine.stats.errors[b"QUEUE_ERROR"] = engine.stats.errors.get(b"QUEUE_ERROR", 0) + 1
@@ -95,6 +88,9 @@ def reject(engine: Engine, job: Job, reason: bytes) -> None:
     for reply in journal.replies_of(job):
         journal.refuse(reply, error(b"QUEUE_ERROR", reason))
     job.function.stats.refused += 1
+    if journal.stands_for_another(job):
+        job.durable = STORED  # as that one is
+        return
     job.durable = MEMORY  # it is not in the store: nothing is to be removed there
     if job.clients is None and job.state != RUNNING:
         drop(engine, job)
