@@ -263,6 +263,18 @@ def test_attempts_and_priorities_change_in_place(queue: Queue) -> None:
         ]
 
 
+def test_a_fleet_of_workers_vanishes(queue: Queue) -> None:
+    jobs = [job(number) for number in range(1, 3001)]
+    with queue.store() as store:
+        add(store, *jobs)
+        store.apply(
+            Batch(
+                attempts={one.key: one.number % 7 for one in jobs}, priorities={one.key: one.number % 3 for one in jobs}
+            )
+        )
+        assert list(store.load()) == [one._replace(attempts=one.number % 7, priority=one.number % 3) for one in jobs]
+
+
 def test_what_is_not_there_may_end(queue: Queue) -> None:
     with queue.store() as store:
         done(store, job(7, b"never"), job(8), job(9, b"y" * 64))

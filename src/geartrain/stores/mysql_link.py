@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MysqlLink"]
 
 _FETCH_ROWS: Final = 1000
+_CASES: Final = 500
 _OUR_COLUMNS: Final = ("number", "true_unique", "true_function", "true_when", "handle", "reducer", "attempts")
 
 
@@ -163,12 +164,9 @@ class MysqlLink(Link):
                 f"DELETE q, j FROM {self._jobs} j LEFT JOIN {self._queue} q ON {same} WHERE j.number IN ({numbers})"
             )
         todo.extend(map(self._insert, chunks(rows, self.most_bytes // 4)))
-        if attempts:
-            todo.append(f"UPDATE {self._jobs} SET attempts = {_case('number', attempts)}")
-        if priorities:
-            todo.append(
-                f"UPDATE {self._queue} q JOIN {self._jobs} j ON {same} SET q.priority = {_case('j.number', priorities)}"
-            )
+        todo.extend(f"UPDATE {self._jobs} SET attempts = {_case('number', some)}" for some in _portions(attempts))
+        prioritize = f"UPDATE {self._queue} q JOIN {self._jobs} j ON {same} SET q.priority = "
+        todo.extend(prioritize + _case("j.number", some) for some in _portions(priorities))
         if mark:
             todo.append(f"REPLACE INTO {self._values} (name, value) VALUES ('next_number', '{mark:d}')")
         todo.append("COMMIT")
@@ -240,6 +238,12 @@ def _upsert(table: str, columns: Sequence[str], rows: int) -> str:
         f"INSERT INTO {table} (unique_key, function_name, {', '.join(columns)}) VALUES {','.join([one] * rows)} "
         f"ON DUPLICATE KEY UPDATE {updates}"
     )
+
+
+def _portions(changes: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
+    """The server goes through all cases for each row: a fleet of workers that vanishes must not take it minutes."""
+    for start in range(0, len(changes), _CASES):
+        yield changes[start : start + _CASES]
 
 
 def _case(column: str, changes: Sequence[tuple[int, int]]) -> str:

@@ -53,6 +53,8 @@ for i = 1, #ARGV do
   if redis.call('EXISTS', ARGV[i]) == 0 then redis.call('ZREM', KEYS[1], ARGV[i]) end
 end"""
 _SCRIPT_ITEMS: Final = 2000
+_MOST_KEYS: Final = 50_000
+"""In one command. Redis before 7 closes the connection on one of more than a million words."""
 
 
 class RedisStore:
@@ -340,11 +342,15 @@ class RedisStore:
             writes[key] = fields
             members[key] = job.number
         # What stood there before goes with all its fields, and with its number.
-        pipe.delete(*stale)
-        pipe.zrem(self._layout.index, *stale)
+        for start in range(0, len(stale), _MOST_KEYS):
+            portion = stale[start : start + _MOST_KEYS]
+            pipe.delete(*portion)
+            pipe.zrem(self._layout.index, *portion)
         for key, fields in writes.items():
             pipe.hset(key, mapping=fields)
-        pipe.zadd(self._layout.index, members)
+        scores = list(members.items())
+        for start in range(0, len(scores), _MOST_KEYS):
+            pipe.zadd(self._layout.index, dict(scores[start : start + _MOST_KEYS]))
 
     def close(self) -> None:
         """See `Store.close`."""
