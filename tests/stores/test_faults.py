@@ -165,6 +165,26 @@ def test_a_frozen_server_holds_a_batch_up_and_loses_nothing(name: str, tmp_path:
         assert [found.number for found in store.load()] == [1, 2]
 
 
+@pytest.mark.parametrize("name", DURABLE)
+def test_another_server_comes_in_while_this_one_is_cut_off(name: str, tmp_path: Path) -> None:
+    """One that is started again and again, say. It runs jobs that the first still has in memory, and takes others that
+    the first does not know: the first must not go on as if nothing had been."""
+    with own_queue(name, tmp_path) as (service, queue), queue.store() as first:
+        add(first, job(1, b"one"))
+        service.stop()
+        service.start()
+        with queue.store() as second:
+            done(second, job(1, b"one"))
+            add(second, job(2, b"two"))
+            fails(first, job(3, b"three"))  # notices that it is cut off
+            assert "in use by another server" in str(fails(first, job(3, b"three")))
+        assert "restart" in str(fails(first, job(3, b"three")))
+        assert "restart" in str(fails(first))
+        first.close()
+        eventually(first.open)
+        assert [found.unique for found in first.load()] == [b"two"]
+
+
 # -- limits of each server
 
 

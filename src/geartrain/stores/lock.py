@@ -1,6 +1,8 @@
-"""One server per file: a lock beside the file that vanishes with its process.
+"""One server per queue: for a file, a lock beside it that vanishes with its process.
 
 Owns the lock file. The database itself is not locked, so that gearmand and other tools can open it afterwards.
+A database server's lock goes with the connection, and another server may take it before we are back: then what is in
+our memory is not what is stored, and never will be again.
 """
 
 import contextlib
@@ -9,7 +11,15 @@ import os
 
 from geartrain.errors import StoreError, StoreLocked
 
-__all__ = ["FileLock"]
+__all__ = ["FileLock", "used_meanwhile"]
+
+
+def used_meanwhile(store: object) -> str:
+    """What to say when another server has had the queue since we lost the connection."""
+    return (
+        f"{store} was used by another server while this one was cut off from it: its jobs are not those in this "
+        "server's memory any more. Stop one of the two, and restart the other to begin with what is stored."
+    )
 
 
 class FileLock:

@@ -13,6 +13,7 @@ from geartrain.errors import ConfigError, StoreEmptied, StoreError, StoreLocked,
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
 from geartrain.stores.keys import functions_option
+from geartrain.stores.lock import used_meanwhile
 from geartrain.stores.numbers import ahead
 from geartrain.stores.options import number, secret
 from geartrain.stores.redis_layout import RedisLayout
@@ -87,6 +88,7 @@ class RedisStore:
         self._handle_prefix = handle_prefix
         self._db: Any = None  # the driver's own types say str where bytes come
         self._queue_id = b""
+        self._owner = b""
         self._next = 1
         self._mark = 0
 
@@ -121,11 +123,12 @@ class RedisStore:
     def open(self) -> int:
         """See `Store.open`."""
         self._drop()
+        self._owner = b""
         try:
             self._open()
-            mark = ahead(self._next)
-            self._db.set(self._layout.next, mark)
-            self._mark = mark
+            mark, owner = ahead(self._next), uuid.uuid4().bytes
+            self._db.mset({self._layout.next: mark, self._layout.owner: owner})
+            self._mark, self._owner = mark, owner
         except (self._driver.RedisError, OSError, StoreError) as exc:
             self._drop()
             if isinstance(exc, StoreError):
@@ -171,6 +174,8 @@ class RedisStore:
                 f"{self}: this is not the queue that the server started with. Bring that one back, or restart the "
                 "server to begin with this one."
             )
+        if self._owner and found and db.get(self._layout.owner) != self._owner:
+            raise StoreUnavailable(used_meanwhile(self))
         again, emptied = bool(self._queue_id), bool(self._queue_id and not found)
         if not found:
             found = self._queue_id or uuid.uuid4().bytes
@@ -183,7 +188,7 @@ class RedisStore:
             first = next_number if ranges else 0
             db.hset(self._layout.ranges, str(first), self._handle_prefix)
             ranges[first] = self._handle_prefix
-        db.mset({self._layout.id: found, self._layout.next: next_number})
+        db.mset({self._layout.id: found, self._layout.next: next_number, self._layout.owner: self._owner})
         self._layout.prefixes = Prefixes(ranges)
         self._next = self._mark = next_number
         if emptied:

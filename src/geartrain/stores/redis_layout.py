@@ -7,6 +7,7 @@ which gearmand does not look at:
     geartrain:_gear_:later:<number>        the same, for a job with a time: gearmand would run it at once
     geartrain:_gear_:jobs                  ZSET of all keys by number: the order, and what a handle stands for
     geartrain:_gear_:{next,id,prefixes}    the next number; the queue's identity; handle prefixes by first number
+    geartrain:_gear_:owner                 the identity of the server that has it
 """
 
 import re
@@ -34,6 +35,7 @@ class RedisLayout:
         index: the key of the sorted set of all jobs.
         next: the key of the next number.
         id: the key of the queue's identity.
+        owner: the key of what the server that uses the queue has left there.
         ranges: the key of the handles' prefixes.
         pattern: finds all keys of gearmand's form.
     """
@@ -45,6 +47,7 @@ class RedisLayout:
         self.index = self.base + b"jobs"
         self.next = self.base + b"next"
         self.id = self.base + b"id"
+        self.owner = self.base + b"owner"
         self.ranges = self.base + b"prefixes"
         self.pattern = re.sub(rb"([*?\[\]\\^])", rb"\\\1", self._keys.prefix) + b"*"
 

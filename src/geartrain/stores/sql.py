@@ -19,6 +19,7 @@ from geartrain.errors import StoreError, StoreLocked, StoreUnavailable
 from geartrain.stores import surrogate
 from geartrain.stores.base import Batch, StoredJob
 from geartrain.stores.handles import Prefixes
+from geartrain.stores.lock import used_meanwhile
 from geartrain.stores.numbers import ahead
 
 __all__ = ["Link", "Row", "SqlStore", "chunks", "text_key"]
@@ -115,6 +116,7 @@ class SqlStore(ABC):
         self._prefixes = Prefixes({0: handle_prefix})
         self._link: Link | None = None
         self._queue_id = b""
+        self._owner = b""
         self._next = 1
         self._mark = 0
 
@@ -135,6 +137,7 @@ class SqlStore(ABC):
     def open(self) -> int:
         """See `Store.open`."""
         self._drop()
+        self._owner = b""
         try:
             self._open()
             self._reserve()
@@ -151,6 +154,9 @@ class SqlStore(ABC):
         mark = ahead(self._next)
         self._link.set_value("next_number", b"%d" % mark)
         self._mark = mark
+        owner = uuid.uuid4().bytes
+        self._link.set_value("owner", owner)
+        self._owner = owner
 
     def _open(self) -> None:
         link = self._link = self.connect()
@@ -162,6 +168,8 @@ class SqlStore(ABC):
                 f"{self} is not the queue that this server started with (a backup, or another database server?). "
                 "Bring that one back, or restart the server to begin with this one."
             )
+        if self._owner and values.get("owner") != self._owner:
+            raise StoreUnavailable(used_meanwhile(self))
         if not found:
             found = uuid.uuid4().bytes
             link.set_value("id", found)
