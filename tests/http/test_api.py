@@ -105,6 +105,9 @@ def test_health(start: Start) -> None:
     sites[0].wire().send(post("/f", b"x", "X-Gearman-Background: true"))
     wait_until(lambda: status("ready") == 503, "the store is found to be down")
     assert "the disk is full" in sites[0].client().get("/health/ready").json()["reasons"][0]
+    metrics = sites[0].wire().send(get("/metrics")).reply().body
+    assert b"\ngearman_ready 0.0\n" in metrics
+    assert b"\ngearman_store_up 0.0\n" in metrics
     store.unavailable = ""
     wait_until(lambda: status("ready") == 200, "the store is found to work")
 

@@ -19,6 +19,7 @@ from geartrain.http.rows import running_job, sliced, text
 if TYPE_CHECKING:
     from geartrain.engine.function import Function
     from geartrain.engine.peer import Peer
+    from geartrain.server.server import JobServer
 
 __all__ = ["ROUTES"]
 
@@ -83,7 +84,12 @@ async def live(asked: Asked) -> dict[str, Any]:
 
 async def ready(asked: Asked) -> JSONResponse:
     """Whether the server takes jobs: all stored ones are loaded, it is not about to stop, and its store works."""
-    server = asked.server
+    reasons = unready(asked.server)
+    return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+
+def unready(server: "JobServer") -> list[str]:
+    """Why the server takes no jobs; empty when it does."""
     reasons = []
     if server.engine.replaying or not server.ready:
         reasons.append("stored jobs are being loaded" if server.engine.replaying else "the server does not listen")
@@ -91,7 +97,7 @@ async def ready(asked: Asked) -> JSONResponse:
         reasons.append("the server is about to stop")
     if server.store_down:
         reasons.append(f"the store does not take jobs: {server.store_down}")
-    return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+    return reasons
 
 
 # ---- functions

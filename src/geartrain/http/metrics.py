@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from geartrain.engine.stats import BOUNDS, Histogram
+from geartrain.http.api import unready
 from geartrain.http.rows import text
 
 if TYPE_CHECKING:
@@ -134,7 +135,10 @@ class _Copy(Collector):
         journal = engine.journal
         self._gauges = {
             "gearman_up": ("Whether the server serves.", 1),
-            "gearman_ready": ("Whether all stored jobs are loaded and the server takes jobs.", int(server.ready)),
+            "gearman_ready": (
+                "Whether the server takes jobs: all stored ones are loaded, and the durable queue works.",
+                int(not unready(server)),
+            ),
             "gearman_connections": ("Open connections, HTTP among them.", len(engine.peers)),
             "gearman_functions": ("Functions the server knows.", len(engine.functions)),
             "gearman_uptime_seconds": ("Since the start.", now - server.started),
