@@ -203,7 +203,7 @@ class AdminClient:
             data = data[count:]
             if not count and not self._transport.wait(_left(deadline), read=False, write=True):
                 self.close()
-                raise RequestTimeout(f"{self.server} took no command within {self.timeout:g} seconds")
+                raise RequestTimeout(f"{self.server} took no command within {self.timeout:g} s")
         return deadline
 
     def _line(self, deadline: float | None) -> str:
@@ -216,7 +216,7 @@ class AdminClient:
                 raise
             if data is None:
                 self.close()
-                raise RequestTimeout(f"{self.server} gave no whole answer within {self.timeout:g} seconds")
+                raise RequestTimeout(f"{self.server} gave no whole answer within {self.timeout:g} s")
             if not data:
                 self.close()
                 raise ConnectionLost(f"{self.server} closed the connection in the middle of an answer")

@@ -112,7 +112,7 @@ class AsyncClient(BaseClient[AsyncTask]):
             async with asyncio.timeout(limit):
                 return await coroutine
         except TimeoutError:
-            raise RequestTimeout(f"{describe(task)} did not come within {limit:g} seconds") from None
+            raise RequestTimeout(f"{describe(task)} did not come within {limit:g} s") from None
 
     # One job, and its result.
 

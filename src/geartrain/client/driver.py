@@ -151,7 +151,7 @@ class Driver:
             if deadline is not None:
                 remaining = deadline - monotonic()
                 if remaining <= 0:
-                    raise RequestTimeout(f"{describe(task)} did not come within {timeout:g} seconds")
+                    raise RequestTimeout(f"{describe(task)} did not come within {timeout:g} s")
             if self._reader is not None and self._reader != me:
                 self._others += 1
                 self._cond.wait(remaining)

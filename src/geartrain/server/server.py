@@ -122,6 +122,7 @@ class JobServer:
     async def _open(self, store: Store) -> int:
         """Opens the store; one that cannot be reached yet gets some time, since services start in any order."""
         until = monotonic() + self.config.store_wait
+        told = ""
         while True:
             try:
                 return await self._loop.run_in_executor(None, store.open)
@@ -130,7 +131,9 @@ class JobServer:
             except StoreUnavailable as error:
                 if monotonic() >= until:
                     raise
-                logger.warning("the queue cannot be opened yet: %s", error)
+                if str(error) != told:
+                    told = str(error)
+                    logger.error("the queue cannot be opened yet, trying for %g s: %s", self.config.store_wait, error)
                 await asyncio.sleep(0.5)
 
     def _listen(self) -> None:
