@@ -222,11 +222,13 @@ class Journal:
         """
         assert write is self._writing
         self._writing = None
+        if self._merged:
+            for job in write.jobs:
+                if job.durable == WRITING:
+                    self._dones += self._merged.pop(job, ())
         for job in write.jobs:
             if job.durable == WRITING:
                 job.durable = STORED
-                if self._merged:
-                    self._dones += self._merged.pop(job, ())
         return self._release(write.serial, write.replies)
 
     def refuse(self, reply: Reply, error: bytes) -> None:

@@ -82,7 +82,7 @@ class Batch:
     @property
     def unused(self) -> int:
         """The first number that no job has had, as far as the batch tells."""
-        return max(self.next_number, max((job.number for job in self.adds), default=0) + 1)
+        return self.next_number or max((job.number for job in self.adds), default=0) + 1
 
 
 class Store(Protocol):
