@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import logging
 import os
+import sys
 import time
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -152,6 +153,11 @@ class JobServer:
         try:
             module = importlib.import_module("geartrain.http.serve")
         except ImportError as error:
+            if error.name in sys.stdlib_module_names:  # after --user, in a folder that this user may not read
+                raise ConfigError(
+                    f"HTTP needs Python's own module {error.name}, and this user cannot read it: use a Python whose "
+                    f"folder everybody may read, which {sys.base_prefix} is not."
+                ) from error
             raise ConfigError(
                 f"HTTP needs the package {error.name}. Install it with: pip install 'geartrain[http]'"
             ) from error
