@@ -153,10 +153,10 @@ class JobServer:
         try:
             module = importlib.import_module("geartrain.http.serve")
         except ImportError as error:
-            if error.name in sys.stdlib_module_names:  # after --user, in a folder that this user may not read
-                raise ConfigError(
-                    f"HTTP needs Python's own module {error.name}, and this user cannot read it: use a Python whose "
-                    f"folder everybody may read, which {sys.base_prefix} is not."
+            if (error.name or "").partition(".")[0] in {"geartrain", *sys.stdlib_module_names}:
+                raise ConfigError(  # after --user
+                    f"HTTP needs the module {error.name}, and this user cannot read it. Install Python and geartrain "
+                    f"where everybody may read them; they are in {sys.base_prefix} and {sys.prefix}."
                 ) from error
             raise ConfigError(
                 f"HTTP needs the package {error.name}. Install it with: pip install 'geartrain[http]'"
