@@ -1,7 +1,8 @@
 """Any sequence of events on a whole engine: the indices agree, no job is lost, none runs twice without a requeue.
 
 The model knows what each event may do to a job, and looks at every job before and after it. Beside that it counts for
-each client the results it is owed, and for each peer the answers.
+each client the results it is owed, and for each peer the answers. With a durable queue it has a disk as well: what was
+acknowledged stands on it, whatever the store does, and in the end it is empty.
 """
 
 import os
@@ -15,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from geartrain.engine.job import DELAYED, FOREGROUND, MEMORY, QUEUED, RUNNING, WRITING
 from geartrain.engine.options import EngineOptions
-from geartrain.engine.recovery import expire, reject
+from geartrain.engine.recovery import expire, reject, restore
 from geartrain.protocol.commands import Command as C
+from geartrain.stores.base import Batch, StoredJob
 from tests.engine.harness import Talker, World
 from tests.engine.invariants import check
 
@@ -32,6 +34,8 @@ BACKGROUND_SUBMITS = [C.SUBMIT_JOB_BG, C.SUBMIT_JOB_HIGH_BG, C.SUBMIT_JOB_LOW_BG
 ENDS = {C.WORK_COMPLETE, C.WORK_FAIL, C.WORK_EXCEPTION}
 GRABS = [C.GRAB_JOB, C.GRAB_JOB_UNIQ, C.GRAB_JOB_ALL]
 ATTEMPTS = 3
+LOADED = 500_000
+"""Jobs of before the restart have numbers from here on."""
 
 functions = st.sampled_from(FUNCTIONS)
 uniques = st.sampled_from(UNIQUES)
@@ -59,6 +63,12 @@ class Event(NamedTuple):
     function: bytes = b""
 
 
+def same_row(one: StoredJob, other: StoredJob) -> bool:
+    """As the stores keep jobs: those without a unique stand side by side, and others that gearmand could not read."""
+    plain = one.unique not in (b"", b"-") and len(one.unique) < 64
+    return plain and (one.function, one.unique) == (other.function, other.unique)
+
+
 class EngineModel(RuleBasedStateMachine):
     options: ClassVar[dict[str, Any]] = {}
     durable = False
@@ -72,6 +82,8 @@ class EngineModel(RuleBasedStateMachine):
         self.acknowledged: set[bytes] = set()
         """Background jobs whose JOB_CREATED has reached its client."""
         self.ended: set[bytes] = set()
+        self.rejected: set[bytes] = set()
+        """What the disk does not take."""
         self.refused: set[bytes] = set()
         """Jobs that were given up because of the store."""
         self.asked: dict[Talker, list[set[C]]] = {}
@@ -79,6 +91,8 @@ class EngineModel(RuleBasedStateMachine):
         self.kinds: dict[Talker, list[bool]] = {}
         """For each peer, in order: whether the submission was in the background."""
         self.writing: Write | None = None
+        self.disk: dict[int, StoredJob] = {}
+        self.loaded = LOADED
         self.before: dict[bytes, Seen] = {}
 
     # ---- events
@@ -256,11 +270,55 @@ class EngineModel(RuleBasedStateMachine):
         if self.writing is None:
             self.writing = self.engine.journal.take()
 
+    def to_disk(self, batch: Batch) -> None:
+        for key in batch.dones:
+            self.disk.pop(key.number, None)
+        for job in batch.adds:
+            if job.handle not in self.rejected:
+                for number in [number for number, row in self.disk.items() if same_row(row, job)]:
+                    del self.disk[number]
+                self.disk[job.number] = job
+
+    @rule()
+    @precondition(lambda self: self.writing is not None)
+    def hang(self) -> None:
+        """The batch comes to the disk, and nobody tells us."""
+        assert self.writing is not None
+        self.to_disk(self.writing.batch)
+
+    @rule()
+    @precondition(lambda self: self.writing is not None)
+    def fail(self) -> None:
+        assert self.engine.journal is not None
+        assert self.writing is not None
+        batch = self.engine.journal.revise(self.writing)
+        if batch.adds and batch.dones:  # the committer makes room first, and may be killed then
+            self.to_disk(Batch([], batch.dones))
+
+    @rule(function=functions, unique=st.sampled_from(UNIQUES[:-1]), workload=workloads)
+    @precondition(lambda self: self.durable)
+    def load(self, function: bytes, unique: bytes, workload: bytes) -> None:
+        """A job of before the restart comes from the disk."""
+        self.loaded += 1
+        handle = b"H:t:%d" % self.loaded
+        record = StoredJob(self.loaded, handle, function, unique, workload)
+        live = self.engine.uniques.find(self.engine.function(function), unique, workload) if unique else None
+        if not any(same_row(row, record) for row in self.disk.values()):
+            self.disk[record.number] = record
+        elif live is None:
+            return
+        restore(self.engine, [record], self.world.now)
+        self.acknowledged.add(handle if live is None else live.handle)
+        if live is not None and handle != live.handle:
+            self.ended.add(handle)
+        self.after(Event("load"))
+
     @rule()
     @precondition(lambda self: self.writing is not None)
     def commit(self) -> None:
         assert self.engine.journal is not None
         assert self.writing is not None
+        self.to_disk(self.writing.batch)
         self.engine.journal.settle(self.writing)
         self.writing = None
         self.after(Event("commit"))
@@ -270,9 +328,10 @@ class EngineModel(RuleBasedStateMachine):
     def reject(self, which: int) -> None:
         """The store can never hold one of the batch's jobs. It says so once."""
         assert self.writing is not None
-        jobs = [job for job in self.writing.jobs if job.durable == WRITING]
+        jobs = [job for job in self.writing.jobs if job.durable == WRITING and job.number not in self.disk]
         if jobs:
             job = jobs[which % len(jobs)]
+            self.rejected.add(job.handle)
             reject(self.engine, job, b"too large")
             self.after(Event("reject", handle=job.handle))
 
@@ -298,7 +357,7 @@ class EngineModel(RuleBasedStateMachine):
             else:
                 self.may_change(handle, old, new, event)
         for handle in now.keys() - self.before.keys():
-            assert event.kind == "submit", f"{handle!r} came out of nothing"
+            assert event.kind in ("submit", "load"), f"{handle!r} came out of nothing"
             assert handle not in self.ended, "a handle was given twice"
             if now[handle].state == RUNNING:
                 self.may_change(handle, now[handle]._replace(state=QUEUED, worker=None), now[handle], event)
@@ -399,7 +458,8 @@ class EngineModel(RuleBasedStateMachine):
             assert handle not in self.refused, "acknowledged, though it was given up"
             if handle in self.engine.jobs:
                 job = self.engine.jobs[handle]
-                assert job.durable in (1, 4) or job.durable == FOREGROUND, "acknowledged before it was stored"
+                known = job.durable in (1, 4) or job.durable == FOREGROUND or handle in self.acknowledged
+                assert known, "acknowledged before it was stored"
                 if job.durable != FOREGROUND:
                     self.acknowledged.add(handle)
         else:
@@ -410,6 +470,18 @@ class EngineModel(RuleBasedStateMachine):
     @invariant()
     def the_indices_agree(self) -> None:
         check(self.engine)
+
+    @invariant()
+    def what_was_acknowledged_is_on_the_disk(self) -> None:
+        if not self.durable:
+            return
+        for handle in self.acknowledged & self.engine.jobs.keys():
+            job = self.engine.jobs[handle]
+            if job.durable > MEMORY:
+                rows = [
+                    row for row in self.disk.values() if (row.function, row.unique) == (job.function.name, job.unique)
+                ]
+                assert any(row.number == job.number or row.number > LOADED for row in rows), f"{handle!r} is not stored"
 
     @invariant()
     def clients_wait_for_what_they_are_owed(self) -> None:
@@ -424,14 +496,16 @@ class EngineModel(RuleBasedStateMachine):
             for (owner, handle), count in self.owed.items():
                 assert owner is not talker or not count or handle in self.engine.jobs, "a result that never came"
 
+    def settle(self) -> None:
+        while self.engine.journal is not None and (self.writing is not None or self.engine.journal.pending):
+            if self.writing is not None:
+                self.commit()
+            else:
+                self.write()
+
     def teardown(self) -> None:
         """All workers leave, everything is run by one: nothing is left, and everybody has heard."""
-        if self.engine.journal is not None:
-            while self.writing is not None or self.engine.journal.pending:
-                if self.writing is not None:
-                    self.commit()
-                else:
-                    self.write()
+        self.settle()
         self.world.wait(100)
         self.after(Event("tick"))
         worker = self.world.peer()
@@ -454,6 +528,8 @@ class EngineModel(RuleBasedStateMachine):
             self.before = self.look()
             worker.say(C.WORK_COMPLETE, self.name(answer), b"r")
             self.after(Event("end", worker.peer, self.name(answer)))
+        self.settle()
+        assert not self.disk, "these would run again after a restart"
         check(self.engine)
         assert not +self.owed, "somebody still waits for a result"
         assert self.acknowledged <= self.ended
