@@ -278,6 +278,24 @@ class TestSubmittedAgainBeforeItWasLoaded:
         assert world.peer().line("show unique jobs") == "u\n.\n"
         world.check()
 
+    def test_nor_where_it_was_not_loaded_by_then(self, world: World) -> None:
+        """The hung commit may come through: then the new row has taken the old one's place, and must not be removed."""
+        client = world.peer()
+        world.engine.begin_replay()
+        client.say(C.SUBMIT_JOB_BG, b"f", b"u", b"1")
+        journal = world.engine.journal
+        assert journal is not None
+        write = journal.take()
+        assert write is not None
+        world.wait(11)
+        expire(world.engine, world.now - 10, b"the store does not answer")
+        client.hears((C.ERROR, b"QUEUE_ERROR", b"the store does not answer"))
+        journal.settle(write)
+        world.engine.end_replay()
+        assert world.peer().line("show unique jobs") == "u\n.\n"
+        assert journal.take() is None
+        world.check()
+
     def test_nor_because_the_new_one_is_too_large(self, world: World) -> None:
         client = self.both(world)
         journal = world.engine.journal

@@ -69,6 +69,8 @@ def expire(engine: Engine, before: float, reason: bytes) -> None:
         journal.refuse(reply, error(b"QUEUE_ERROR", reason))
         engine.stats.errors[b"QUEUE_ERROR"] = engine.stats.errors.get(b"QUEUE_ERROR", 0) + 1
         job.function.stats.refused += 1
+        if engine.replaying and job.unique:
+            continue  # its row may come to the disk yet, in the place of one with that unique that is not loaded yet
         if job.clients is None and job.state != RUNNING and job not in awaited:  # others joined it later
             given_up[job] = None
     for job in given_up:  # not before: all who joined it must be refused
