@@ -309,9 +309,7 @@ def test_a_timeout_is_an_error_and_the_task_goes_on(world: World, address: str, 
         worker.register(function, lambda job: str(go_on.wait(PATIENCE)))
         task = client.submit(function)
         before = time.monotonic()
-        with pytest.raises(
-            RequestTimeout, match=f"the result of the job for {function} did not come within 0.2 s"
-        ):
+        with pytest.raises(RequestTimeout, match=f"the result of the job for {function} did not come within 0.2 s"):
             task.result(timeout=0.2)
         assert 0.15 < time.monotonic() - before < 5
         assert not task.wait(timeout=0.05)
