@@ -253,9 +253,10 @@ class Committer:
                 down_since = down_since or now
                 if now - reminded >= _REMIND or not reminded:
                     reminded = now
+                    jobs = f"take {len(batch.adds)} new and {len(batch.dones)} finished jobs"
                     logger.error(
-                        "the store does not take %d new and %d finished jobs, trying again until it does: %s",
-                        len(batch.adds), len(batch.dones), error, exc_info=logger.isEnabledFor(logging.DEBUG),
+                        "the store does not %s, trying again until it does: %s",
+                        "answer" if batch.empty else jobs, error, exc_info=logger.isEnabledFor(logging.DEBUG),
                     )  # fmt: skip
                 self._mailbox.post(self._failed, str(error))
                 if self._stopping.wait(pause):

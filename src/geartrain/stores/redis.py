@@ -372,7 +372,7 @@ class RedisStore:
             self._db = None
 
     def _translate(self, exc: Exception) -> StoreError:
-        text = str(exc).strip() or type(exc).__name__
+        text = str(exc).strip().rstrip(".") or type(exc).__name__
         if isinstance(exc, self._driver.exceptions.OutOfMemoryError) or text.startswith("OOM"):
             text = "it is out of memory (maxmemory). Give it more, or let workers empty the queue"
         return StoreUnavailable(f"{self}: {text}.")
