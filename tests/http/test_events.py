@@ -126,6 +126,7 @@ def test_one_snapshot_for_all_viewers_and_none_for_nobody(monkeypatch: pytest.Mo
             return await look(looks)
 
         monkeypatch.setattr(Looks, "look", count)
+        monkeypatch.setattr(events, "_EVERY", 1.0)  # as it is: time for all ten to come before the first change
         feed = Events(Looks(ServerOf(World())))
         streams = [feed.stream() for _ in range(10)]
         for stream in streams:
@@ -133,12 +134,11 @@ def test_one_snapshot_for_all_viewers_and_none_for_nobody(monkeypatch: pytest.Mo
         assert taken == 10
         seen = {json.dumps((await _next(stream))[1]) for stream in streams}
         assert len(seen) == 1
-        assert taken < 15
+        assert taken == 11
         for stream in streams:
             await stream.aclose()
-        before = taken
-        await asyncio.sleep(0.1)  # five events' time, in which none is to come
-        assert taken == before
+        await asyncio.sleep(1.5)  # the time of an event, in which none is to come
+        assert taken == 11
 
     asyncio.run(main())
 
