@@ -41,7 +41,6 @@ class Traffic:
         self._lock = threading.Lock()
         self._next = 0
         self._stop = threading.Event()
-        self._given_up = False
         self._failures: list[BaseException] = []
         self._threads: list[threading.Thread] = []
 
@@ -55,7 +54,6 @@ class Traffic:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._given_up = error is not None
         self._stop.set()
         for thread in self._threads:
             thread.join(30)
@@ -64,12 +62,15 @@ class Traffic:
         """Ends it, when all that was sent is answered and all ends of jobs are stored.
 
         Args:
-            cut_off: the server was killed meanwhile: connections may have been lost.
+            cut_off: the server was killed meanwhile: connections may have been lost, and nothing is stored any more.
         """
         self.__exit__(None, None, None)
         for failure in self._failures:
             if not (cut_off and isinstance(failure, OSError)):
                 raise failure
+        if not cut_off:
+            with self._peer() as peer:
+                self.settle(peer)
 
     def flows(self, count: int = 20) -> None:
         """Waits until more jobs are stored, and more jobs ran."""
@@ -97,8 +98,8 @@ class Traffic:
             for _ in range(count):
                 assert self._one_job(peer)
 
-    def submit(self, peer: Wire, function: Callable[[int], bytes], count: int = WINDOW, size: int = 100) -> None:
-        """Submits jobs in one go, and waits for the answers."""
+    def submit(self, peer: Wire, function: Callable[[int], bytes], count: int = WINDOW, size: int = 100) -> bool:
+        """Submits jobs in one go, and waits for the answers. Returns whether all were acknowledged."""
         with self._lock:
             numbers = range(self._next, self._next + count)
             self._next += count
@@ -113,6 +114,7 @@ class Traffic:
                 assert answer[:2] == (C.ERROR, b"QUEUE_ERROR"), answer
                 assert isinstance(answer[2], bytes)
                 self.refused[number] = answer[2].decode()
+        return self.acknowledged.issuperset(numbers)
 
     def fill(self, size: int) -> str:
         """Submits large jobs until one is refused. Returns the reason."""
@@ -124,6 +126,13 @@ class Traffic:
                 if new:
                     return self.refused[min(new)]
         raise AssertionError("all of it was taken")
+
+    def settle(self, peer: Wire) -> None:
+        """Waits until all that happened so far is stored, the removal of what was refused too: it comes before a job
+        that is."""
+        deadline = time.monotonic() + 10
+        while not self.submit(peer, lambda _: b"later", 1):
+            assert time.monotonic() < deadline, f"nothing is stored: {list(self.refused.values())[-1:]}"
 
     def drain(self) -> None:
         """Works on everything that is left."""
@@ -173,15 +182,7 @@ class Traffic:
         while not self._stop.is_set():
             if not self._one_job(peer):
                 self._stop.wait(PACE)
-        self.settle(peer)
-
-    def settle(self, peer: Wire) -> None:
-        """Waits until all that this peer did is stored: it comes before a job that is."""
-        before = len(self.stored)
-        deadline = time.monotonic() + 10
-        while len(self.stored) == before and not self._given_up:
-            assert time.monotonic() < deadline, f"nothing is stored: {list(self.refused.values())[-1:]}"
-            self.submit(peer, lambda _: b"later", 1)
+        peer.say(C.ECHO_REQ, b"").hear()  # the server has seen the end of the last job
 
     def _one_job(self, peer: Wire) -> bool:
         answer = peer.say(C.GRAB_JOB).hear()
