@@ -384,7 +384,7 @@ def test_large_bodies_and_results(site: Site) -> None:
     wire.send(post("/f", data))
     job = worker.take()
     assert job.workload == data
-    worker.complete(job, data[::-1])
+    worker.complete(job, data[::-1])  # on the server's way it is in pipes
     assert wire.reply().body == data[::-1]
 
 

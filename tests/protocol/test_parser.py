@@ -97,6 +97,40 @@ def test_a_large_packet_in_many_pieces() -> None:
     assert got == [(Command.SUBMIT_JOB, [b"f", b"u", workload]), (Command.GRAB_JOB, [])]
 
 
+@pytest.mark.parametrize("command", [Command.SUBMIT_JOB, Command.SUBMIT_JOB_HIGH, Command.SUBMIT_JOB_LOW])
+def test_a_packet_whose_rest_somebody_else_takes(command: Command) -> None:
+    stream = request(command, b"f", b"u", b"x" * 1000)
+    parser = Parser()
+    assert parser.begun() is None, "nothing has begun"
+    parser.feed(stream[:14])
+    assert parser.begun() is None, "the unique has not come"
+    parser.feed(stream[14:20])
+    assert parser.begun() is None, "the beginning is in pieces"
+    parser.forget()
+    parser.feed(stream[:20])
+    assert parser.begun() == (command, [b"f", b"u", b"xxxx"])
+    assert parser.missing == len(stream) - 20
+    parser.forget()
+    assert parser.begun() is None
+    assert parser.feed(request(Command.GRAB_JOB)) == [(Command.GRAB_JOB, [])]
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (Command.SUBMIT_JOB_BG, [b"f", b"u"]),
+        (Command.SUBMIT_REDUCE_JOB, [b"f", b"u", b"r", b"0"]),
+        (Command.WORK_EXCEPTION, [b"H:x:1"]),
+        (Command.ECHO_REQ, []),
+    ],
+)
+def test_what_the_server_itself_needs_is_not_for_others(command: Command, parts: list[bytes]) -> None:
+    parser = Parser()
+    parser.feed(request(command, *parts, b"x" * 1000)[:500])
+    assert parser.missing
+    assert parser.begun() is None
+
+
 def test_the_next_reads_size_is_known() -> None:
     parser = Parser()
     packet = request(Command.ECHO_REQ, b"x" * 1000)

@@ -17,9 +17,10 @@ from geartrain.engine.schedule import next_time
 from geartrain.protocol.commands import LAYOUTS, MAX_COMMAND, Command
 from geartrain.protocol.parser import TEXT, TOO_FEW, WRONG_MAGIC, Fault, Item
 
-__all__ = ["HANDLERS", "receive", "refuse_stream"]
+__all__ = ["HANDLERS", "receive", "receive_large", "refuse_stream"]
 
 Handler: TypeAlias = Callable[[Engine, Peer, list[bytes]], None]
+LargeHandler: TypeAlias = Callable[[Engine, Peer, list[bytes], Pieces], None]
 
 _HIGH: Final = 0
 _NORMAL: Final = 1
@@ -46,6 +47,20 @@ def receive(engine: Engine, peer: Peer, items: list[Item], now: float) -> None:
         handlers[command](engine, peer, parts)
 
 
+def receive_large(engine: Engine, peer: Peer, item: Item, data: Pieces, now: float) -> None:
+    """The same for a packet whose data came apart from it.
+
+    Args:
+        engine: the engine.
+        peer: who asks.
+        item: command and arguments; instead of its last part stands the data.
+        data: the workload or the result.
+        now: the time, in the engine's seconds.
+    """
+    engine.now = now
+    _LARGE_TABLE[item[0]](engine, peer, item[1], data)
+
+
 def refuse_stream(engine: Engine, peer: Peer, fault: Fault) -> None:
     """The stream cannot be read any further: says so where the protocol has a word for it, and closes."""
     if fault.code:
@@ -61,7 +76,14 @@ def _submitter(priority: int, background: bool) -> Handler:
         if len(parts) == 3:
             engine.submit(peer, parts[0], parts[1], parts[2], priority, background)
         else:
-            engine.submit(peer, parts[0], parts[1], Pieces(parts[2:]), priority, background)
+            engine.submit(peer, parts[0], parts[1], Pieces([*parts[2:]]), priority, background)
+
+    return submit
+
+
+def _large_submitter(priority: int) -> LargeHandler:
+    def submit(engine: Engine, peer: Peer, parts: list[bytes], data: Pieces) -> None:
+        engine.submit(peer, parts[0], parts[1], data, priority, background=False)
 
     return submit
 
@@ -183,7 +205,17 @@ def _work_complete(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
         if len(parts) == 2 and len(parts[1]) < _LARGE:
             engine.tell(job, completed(handle, parts[1]))
         else:
-            _pass_on(engine, job, _COMPLETE, parts)
+            _pass_on(engine, job, _COMPLETE, Pieces([*parts[1:]]))
+    finish(engine, job)
+
+
+def _large_complete(engine: Engine, peer: Peer, parts: list[bytes], data: Pieces) -> None:
+    job = _running(peer, parts[0])
+    if job is None:
+        engine.refuse(peer, b"JOB_NOT_FOUND", b"Job given in work result not found")
+        return
+    job.function.stats.completed += 1
+    _pass_on(engine, job, _COMPLETE, data)
     finish(engine, job)
 
 
@@ -222,13 +254,22 @@ def _work_status(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
     engine.tell(job, plain(int(Command.WORK_STATUS), b"\0".join((job.handle, numerator, denominator))))
 
 
-def _passer(command: int) -> Handler:
-    def pass_on(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
+def _large_passer(command: int) -> LargeHandler:
+    def pass_on(engine: Engine, peer: Peer, parts: list[bytes], data: Pieces) -> None:
         job = _running(peer, parts[0])
         if job is None:
             engine.refuse(peer, b"JOB_NOT_FOUND", b"Job does not exist on server")
         else:
-            _pass_on(engine, job, command, parts)
+            _pass_on(engine, job, command, data)
+
+    return pass_on
+
+
+def _passer(command: int) -> Handler:
+    large = _large_passer(command)
+
+    def pass_on(engine: Engine, peer: Peer, parts: list[bytes]) -> None:
+        large(engine, peer, parts, Pieces([*parts[1:]]))
 
     return pass_on
 
@@ -237,16 +278,18 @@ def _running(peer: Peer, handle: bytes) -> Job | None:
     return peer.running.get(handle) if peer.running else None
 
 
-def _pass_on(engine: Engine, job: Job, command: int, parts: list[bytes]) -> None:
+def _pass_on(engine: Engine, job: Job, command: int, data: Pieces) -> None:
     """Sends a worker's data to the clients of a job without a copy for each of them."""
     if job.clients is not None:
-        size = sum(map(len, parts)) - len(parts[0])
+        size = len(data)
         head = forward(command, job.handle, b"")
         head = head[:8] + (len(job.handle) + 1 + size).to_bytes(4, "big") + head[12:]
         for client in job.clients:  # one after the other: a peer that submitted twice stands here twice
             engine.send(client, head)
-            client.out += parts[1:]
-            if size >= _LARGE:
+            client.out += data.parts
+            if len(data.parts) > 1:
+                client.pieces = True
+            elif size >= _LARGE:
                 client.large = True
 
 
@@ -328,5 +371,14 @@ _TABLE: Final[dict[int, Handler]] = {
     WRONG_MAGIC: _wrong_magic,
     TOO_FEW: _too_few,
 }
+_LARGE_TABLE: Final[dict[int, LargeHandler]] = {
+    Command.SUBMIT_JOB: _large_submitter(_NORMAL),
+    Command.SUBMIT_JOB_HIGH: _large_submitter(_HIGH),
+    Command.SUBMIT_JOB_LOW: _large_submitter(_LOW),
+    Command.WORK_DATA: _large_passer(Command.WORK_DATA),
+    Command.WORK_WARNING: _large_passer(Command.WORK_WARNING),
+    Command.WORK_COMPLETE: _large_complete,
+}
+"""The commands of `Parser.begun`."""
 HANDLERS: Final[list[Handler]] = [_TABLE.get(number, _not_a_request) for number in range(MAX_COMMAND + 4)]
 """What is done for each command's number. What is not in the table is not a request: ERROR, as gearmand."""

@@ -4,13 +4,13 @@ Owns the record and its states. What happens to a job is in engine.py.
 """
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from geartrain.engine.function import Function
     from geartrain.engine.peer import Peer
 
-__all__ = ["Durability", "Job", "JobState", "Pieces", "Priority"]
+__all__ = ["Durability", "Job", "JobState", "Kept", "Piece", "Pieces", "Priority"]
 
 
 class Priority(IntEnum):
@@ -59,19 +59,37 @@ WRITING: Final = 3
 STORED: Final = 4
 
 
+class Kept(Protocol):
+    """Data that the shell keeps elsewhere than in this process's memory. What is to be sent may contain it."""
+
+    def __len__(self) -> int: ...
+
+    def __bytes__(self) -> bytes:
+        """Fetches it."""
+        ...
+
+
+Piece: TypeAlias = "bytes | Kept"
+
+
 class Pieces:
-    """A large workload as it came. It is joined only for those who need it in one piece."""
+    """A large workload or result as it came. It is joined only for those who need it in one piece."""
 
     __slots__ = ("parts",)
 
-    def __init__(self, parts: list[bytes]) -> None:
-        self.parts: list[bytes] = parts
+    def __init__(self, parts: list[Piece]) -> None:
+        self.parts: list[Piece] = parts
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
     def whole(self) -> bytes:
-        return b"".join(self.parts)
+        return joined(self.parts)
+
+
+def joined(pieces: list[Piece]) -> bytes:
+    """Pieces as bytes."""
+    return b"".join([bytes(piece) for piece in pieces])
 
 
 class Job:

@@ -9,7 +9,7 @@ A job that ends before its add was taken needs no disk at all: add and end cance
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from geartrain.engine.job import ENDED, FOREGROUND, MEMORY, PENDING, RUNNING, STORED, WRITING, Job
+from geartrain.engine.job import ENDED, FOREGROUND, MEMORY, PENDING, RUNNING, STORED, WRITING, Job, Piece
 from geartrain.engine.peer import Peer
 from geartrain.stores.base import Batch, Key, StoredJob
 
@@ -25,7 +25,7 @@ class Reply(NamedTuple):
     """A JOB_CREATED that is held back: where it stands, so that it can become an ERROR."""
 
     peer: Peer
-    out: list[bytes]
+    out: list[Piece]
     place: int
     job: Job
     since: float

@@ -6,6 +6,8 @@ Owns what is to be sent to it, in order. Knows no socket: the shell that made it
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from geartrain.engine.job import Piece, joined
+
 if TYPE_CHECKING:
     from geartrain.engine.function import Function
     from geartrain.engine.job import Job
@@ -38,6 +40,7 @@ class Peer:
         ready: what the shell may send now.
         held: serial of the batch that must be committed first, and the list behind it.
         large: whether a piece of `ready` is too large to be copied for sending.
+        pieces: whether there may be a `Kept` in it. All else is bytes.
         dirty: whether it stands in `Engine.dirty`.
         closing: the shell closes it once everything is sent.
         client_id: SET_CLIENT_ID's, ``-`` before.
@@ -70,6 +73,7 @@ class Peer:
         "large",
         "link",
         "out",
+        "pieces",
         "pool",
         "ready",
         "running",
@@ -87,13 +91,14 @@ class Peer:
         self.fd: int = fd
         self.trusted: bool = trusted
         self.connected: float = now
-        self.ready: list[bytes] = []
-        self.out: list[bytes] = self.ready
-        self.held: deque[tuple[int, list[bytes]]] | None = None
+        self.ready: list[Piece] = []
+        self.out: list[Piece] = self.ready
+        self.held: deque[tuple[int, list[Piece]]] | None = None
         self.dirty: bool = False
         self.closing: bool = False
         self.gone: bool = False
         self.large: bool = False
+        self.pieces: bool = False
         self.client_id: bytes = b"-"
         self.functions: dict[Function, float] | None = None  # clients have none: keep a connection small
         self.timed: bool = False
@@ -107,7 +112,13 @@ class Peer:
         self.waits: set[Job] | None = None
         self.running: dict[bytes, Job] | None = None
 
-    def hold(self, serial: int) -> list[bytes]:
+    def take(self) -> bytes:
+        """All that may be sent, in one piece; for links that read it themselves."""
+        data = joined(self.ready)
+        self.ready.clear()
+        return data
+
+    def hold(self, serial: int) -> list[Piece]:
         """Holds all further replies until the batch of that serial is settled. Returns the list they go to."""
         held = self.held
         if held is None:

@@ -192,10 +192,12 @@ class HttpConnection(Connection):
         peer.dirty = dirty
         ready = peer.ready
         if ready:
-            if len(ready) == 1 and exchange.simple and ready[0][:_KEY] == _CREATED:
-                exchange.handle = ready.pop()[HEADER_SIZE:]
+            first = ready[0]
+            if len(ready) == 1 and exchange.simple and isinstance(first, bytes) and first[:_KEY] == _CREATED:
+                exchange.handle = first[HEADER_SIZE:]
+                ready.clear()
             else:
-                self._replied(ready)
+                self._replied(peer)
 
     def _timed_out(self) -> None:
         self._timer = None
@@ -272,11 +274,15 @@ class HttpConnection(Connection):
         if ready:
             exchange = self._exchange
             peer.dirty = True  # what the replies lead to is sent below
-            if exchange is not None and exchange.simple and len(ready) == 1 and ready[0][:_KEY] == _COMPLETE:
-                # what a call gets most often needs no parser
-                gateway.result(self, exchange, ready.pop()[HEADER_SIZE + len(exchange.handle) + 1 :])
+            first = ready[0]
+            if (
+                exchange is not None and exchange.simple and len(ready) == 1
+                and isinstance(first, bytes) and first[:_KEY] == _COMPLETE
+            ):  # fmt: skip
+                ready.clear()  # what a call gets most often needs no parser
+                gateway.result(self, exchange, first[HEADER_SIZE + len(exchange.handle) + 1 :])
             else:
-                self._replied(ready)
+                self._replied(peer)
             peer.dirty = False
             peer = self.peer
         if self._linger > 0:
@@ -293,11 +299,9 @@ class HttpConnection(Connection):
         if self._bridge is not None:
             self._bridge.pace(self._unsent_size > SLOW_READER)
 
-    def _replied(self, ready: list[bytes]) -> None:
+    def _replied(self, peer: "Peer") -> None:
         """Reads what the engine answered."""
-        items = self._parser.feed(b"".join(ready))
-        ready.clear()
-        for command, parts in items:
+        for command, parts in self._parser.feed(peer.take()):
             exchange = self._exchange
             if exchange is not None:
                 gateway.REPLIES[command](self, exchange, parts)

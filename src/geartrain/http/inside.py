@@ -66,8 +66,6 @@ class _Client:
         self._parser = Parser(RESPONSE_MAGIC)
 
     def flush(self) -> None:
-        ready = self.peer.ready
-        for item in self._parser.feed(b"".join(ready)):
+        for item in self._parser.feed(self.peer.take()):
             if not self.answer.done():
                 self.answer.set_result(item)
-        ready.clear()

@@ -49,6 +49,10 @@ _PASSED_ON: Final = _FROM_WORKERS | {
         Command.SUBMIT_JOB_BG, Command.SUBMIT_JOB_HIGH_BG, Command.SUBMIT_JOB_LOW_BG,
     )
 }  # fmt: skip
+_BEGUN: Final = (_FROM_WORKERS - {int(Command.WORK_EXCEPTION)}) | {
+    int(command) for command in (Command.SUBMIT_JOB, Command.SUBMIT_JOB_HIGH, Command.SUBMIT_JOB_LOW)
+}
+"""What lives no longer than its peers wait for it, and may be kept by others than the parser."""
 _PIECES_FROM: Final = 256 * 1024
 """Bytes of such a packet that are not joined any more,"""
 _MOST_PIECES: Final = 32
@@ -184,6 +188,20 @@ class Parser:
         if offset < size:
             self._keep(data[offset:] if offset else data, items)
         return items
+
+    def begun(self) -> Item | None:
+        """The packet at hand as far as it has come, if its data is only passed on while somebody waits for it, and
+        all its arguments are there. The caller may then take the missing bytes himself, and `forget` the packet."""
+        first = self._rest
+        if self._chunks or not self.missing:
+            return None
+        key: int
+        key, _ = _unpack(first)
+        command = key - self._base
+        if command not in _BEGUN:
+            return None
+        parts = _cut(first, HEADER_SIZE, len(first), _SPLITS[command])
+        return (command, parts) if len(parts) > _SPLITS[command] else None
 
     def _add(self, data: bytes) -> None:
         """One more piece of a packet. Tiny ones are joined: each is an object that is larger than what it holds."""

@@ -9,12 +9,14 @@ import logging
 import socket
 import ssl
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from geartrain.engine.dispatch import receive, refuse_stream
+from geartrain.engine.dispatch import receive, receive_large, refuse_stream
+from geartrain.engine.job import Pieces
 from geartrain.engine.peer import Link
 from geartrain.protocol.packets import REQUEST_MAGIC
 from geartrain.protocol.parser import Parser
+from geartrain.server.pipes import KEEP_FROM, Intake, Outlet, Piped
 
 if TYPE_CHECKING:
     from geartrain.engine.engine import Engine
@@ -30,6 +32,8 @@ logger: Final = logging.getLogger("geartrain.server")
 READ_SIZE: Final = 127 * 1024
 """Bytes of one read: just below glibc's mmap threshold, or every read would map and unmap memory."""
 LARGEST_READ: Final = 4 * 1024 * 1024
+_HEAD_SIZE: Final = 4096
+"""Bytes of a read where large packets come: what is read with the head of one cannot be kept."""
 _ONLY_FROM: Final = 32 * 1024
 """Missing bytes of a packet from which a read takes these alone: what came behind them would have to be copied."""
 PAUSE_READING: Final = 16 * 1024 * 1024
@@ -54,7 +58,10 @@ class _Gone(Link):
 _GONE: Final = _Gone()
 
 
-def _rest(pieces: list[bytes], sent: int) -> list[bytes | memoryview]:
+_Unsent: TypeAlias = "bytes | memoryview | Piped | Outlet"
+
+
+def _rest(pieces: list[bytes], sent: int) -> list[_Unsent]:
     """What is left of the pieces after so many bytes."""
     for position, piece in enumerate(pieces):
         if sent < len(piece):
@@ -76,8 +83,11 @@ class Connection:
         "_backlog",
         "_backlog_done",
         "_hub",
+        "_intake",
+        "_keeps",
         "_parser",
         "_paused",
+        "_read_size",
         "_sock",
         "_stats",
         "_unsent",
@@ -96,7 +106,10 @@ class Connection:
         self._sock = sock
         self.fd = sock.fileno()
         self._parser = Parser(REQUEST_MAGIC, hub.max_packet)
-        self._unsent: list[bytes | memoryview] | None = None
+        self._read_size = READ_SIZE
+        self._intake: Intake | None = None  # a large packet that is coming in, and is kept
+        self._keeps = True  # whether that pays here
+        self._unsent: list[_Unsent] | None = None
         self._unsent_size = 0
         self._writing = False
         self._paused = False
@@ -112,14 +125,58 @@ class Connection:
             return  # the kernel tells of a hang-up; what came before it comes first
         parser = self._parser
         missing = parser.missing
+        if missing >= KEEP_FROM and self._keep():
+            return
         try:
-            data = self._sock.recv(READ_SIZE if missing < _ONLY_FROM else min(missing, LARGEST_READ))
+            data = self._sock.recv(self._read_size if missing < _ONLY_FROM else min(missing, LARGEST_READ))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._lost(error)
             return
         self._take(data)
+        if len(data) == _HEAD_SIZE and parser.missing < KEEP_FROM:
+            self._read_size = READ_SIZE
+
+    def _keep(self) -> bool:
+        """Takes what is missing of a large packet without looking at it. Returns False where that cannot be."""
+        intake = self._intake
+        if intake is None:
+            begun = self._parser.begun() if self._keeps else None
+            if begun is None:
+                return False
+            intake = self._intake = Intake(self._hub.pipes, begun, self._parser.missing)
+        try:
+            count = intake.read(self.fd)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError as error:
+            self._lost(error)
+            return True
+        if count is None:
+            self._intake = None
+            self._keeps = not intake.small
+            data = intake.taken()
+            self._stats.bytes_in -= len(data)  # which are counted again
+            if data:
+                self._take(data)
+            return bool(data)
+        self._stats.bytes_in += count
+        if not count:
+            self._intake = None
+            self._eof()
+        elif not intake.missing:
+            self._intake = None
+            self._read_size = _HEAD_SIZE
+            self._parser.forget()
+            self._is_proven()
+            receive_large(self.engine, self.peer, intake.item, Pieces(intake.data()), monotonic())
+        return True
+
+    def _is_proven(self) -> None:
+        if not self.proven:
+            self.proven = True
+            self._hub.proven(self)
 
     def _take(self, data: bytes) -> None:
         if not data:
@@ -130,8 +187,7 @@ class Connection:
         items = parser.feed(data)
         if items:
             if not self.proven:
-                self.proven = True
-                self._hub.proven(self)
+                self._is_proven()
             if len(items) <= _SLICE and not parser.lines:
                 receive(self.engine, self.peer, items, monotonic())
             elif not self._serve(items, 0):
@@ -210,9 +266,19 @@ class Connection:
         if peer.closing and self._unsent is None and peer.held is None:
             self._close()
 
-    def _send(self, ready: list[bytes]) -> None:
-        """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large."""
+    def _send(self, ready: list[Any]) -> None:
+        """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large.
+
+        Args:
+            ready: bytes; and what is kept, if the peer has `pieces`.
+        """
         peer = self.peer
+        if peer.pieces:
+            peer.pieces = peer.large = False
+            self._unsent = []
+            self._queue(ready)
+            self._send_pieces()
+            return
         try:
             if peer.large and len(ready) <= _PIECES:
                 peer.large = False
@@ -242,7 +308,7 @@ class Connection:
         if self.peer.closing:
             self.flush()
 
-    def _queue(self, ready: list[bytes]) -> None:
+    def _queue(self, ready: list[Any]) -> None:
         """Puts output behind what the socket did not take."""
         unsent = self._unsent
         assert unsent is not None
@@ -264,9 +330,16 @@ class Connection:
         unsent = self._unsent
         position = 0
         while unsent is not None and position < len(unsent):
-            pieces = unsent[position : position + _PIECES]
+            first = unsent[position]
+            pieces: list[_Unsent] = []
             try:
-                sent = self._write(pieces)
+                if isinstance(first, Piped):
+                    first = unsent[position] = first.outlet()
+                if isinstance(first, Outlet):
+                    sent = first.send(self.fd)
+                else:
+                    pieces = unsent[position : position + _PIECES]
+                    sent = self._write(pieces)
             except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 break
             except OSError as error:
@@ -274,13 +347,19 @@ class Connection:
                 return
             self._stats.bytes_out += sent
             self._unsent_size -= sent
+            if isinstance(first, Outlet):
+                if not len(first):
+                    position += 1
+                continue
             for piece in pieces:
                 if sent < len(piece):
                     break
                 sent -= len(piece)
                 position += 1
             if sent:
-                unsent[position] = memoryview(unsent[position])[sent:]
+                piece = unsent[position]
+                assert isinstance(piece, bytes | memoryview)
+                unsent[position] = memoryview(piece)[sent:]
         if unsent is None:
             return
         if position < len(unsent):
@@ -297,7 +376,11 @@ class Connection:
                 else:
                     self._listen()
 
-    def _write(self, pieces: list[bytes | memoryview]) -> int:
+    def _write(self, pieces: list[Any]) -> int:
+        """Sends what stands before the first that is kept."""
+        for index, piece in enumerate(pieces):
+            if isinstance(piece, Piped):
+                return self._sock.sendmsg(pieces[:index], (), socket.MSG_MORE)
         return self._sock.sendmsg(pieces)
 
     def _await_writable(self) -> None:
@@ -345,6 +428,7 @@ class Connection:
         self.fd = -1
         self._unsent = None
         self._unsent_size = 0
+        self._intake = None
         self._backlog = None
         self._sock.close()
         hub.closed(self)

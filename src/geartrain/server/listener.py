@@ -18,6 +18,7 @@ from geartrain.errors import ConfigError
 from geartrain.server.config import Address, Config
 from geartrain.server.connection import Connection
 from geartrain.server.loop import Reactor
+from geartrain.server.pipes import Pipes
 from geartrain.server.tls_connection import TlsConnection
 
 __all__ = ["Hub", "Listener", "open_sockets"]
@@ -45,6 +46,7 @@ class Hub:
         reactor: watches the sockets.
         connections: every open connection.
         deaf: whether nothing is read any more, because the server is about to stop.
+        pipes: for large data.
         tls: the context for new connections, None for plain ones; replaced on reload.
     """
 
@@ -53,6 +55,7 @@ class Hub:
         self.stats = engine.stats
         self.reactor = reactor
         self.tls = tls
+        self.pipes = Pipes()
         self.max_packet = config.max_packet
         self.max_output = config.max_output
         self.max_connections = config.max_connections

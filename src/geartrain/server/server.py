@@ -278,6 +278,7 @@ class JobServer:
             await self.http.close()
         self._reactor.at_turn(None)
         self._hub.close_all()
+        self._hub.pipes.close()
         self._stopped.set()
 
     async def wait_closed(self) -> None:

@@ -6,7 +6,7 @@ Everything else is connection.py's.
 
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from geartrain.server.connection import Connection
 
@@ -66,19 +66,17 @@ class TlsConnection(Connection):
             blocked = self._unsent is not None
             if not blocked:
                 self._unsent = []
-            if peer.large:
-                peer.large = False
+            if peer.large or peer.pieces:
+                peer.large = peer.pieces = False
                 self._queue(peer.ready)
             else:
-                joined = [b"".join(peer.ready)]
-                peer.ready.clear()
-                self._queue(joined)
+                self._queue([peer.take()])
             if self._shaken and not blocked:
                 self._send_pieces()
         if peer.closing and self._unsent is None and peer.held is None:
             self._close()
 
-    def _write(self, pieces: list[bytes | memoryview]) -> int:
+    def _write(self, pieces: list[Any]) -> int:
         return self._tls.send(pieces[0])
 
     def _shake(self) -> bool:
