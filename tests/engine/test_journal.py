@@ -296,6 +296,19 @@ class TestSubmittedAgainBeforeItWasLoaded:
         assert journal.take() is None
         world.check()
 
+    def test_but_the_new_one_is_where_the_store_has_not_seen_it(self, world: World) -> None:
+        client = world.peer()
+        world.engine.begin_replay()
+        client.say(C.SUBMIT_JOB_BG, b"f", b"u", b"1")
+        world.wait(11)
+        expire(world.engine, world.now - 10, b"the store does not answer")
+        client.hears((C.ERROR, b"QUEUE_ERROR", b"the store does not answer"))
+        assert world.peer().line("show unique jobs") == ".\n"
+        restore(world.engine, [OLD], world.now)
+        world.engine.end_replay()
+        assert world.peer().line("show unique jobs") == "u\n.\n"
+        world.check()
+
     def test_nor_because_the_new_one_is_too_large(self, world: World) -> None:
         client = self.both(world)
         journal = world.engine.journal

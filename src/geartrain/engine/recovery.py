@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from geartrain.engine.ending import drop
 from geartrain.engine.engine import Engine
-from geartrain.engine.job import ENDED, MEMORY, RUNNING, STORED, Extra, Job
+from geartrain.engine.job import ENDED, MEMORY, RUNNING, STORED, WRITING, Extra, Job
 from geartrain.engine.replies import error
 from geartrain.stores.base import StoredJob
 
@@ -69,7 +69,7 @@ def expire(engine: Engine, before: float, reason: bytes) -> None:
         journal.refuse(reply, error(b"QUEUE_ERROR", reason))
         engine.stats.errors[b"QUEUE_ERROR"] = engine.stats.errors.get(b"QUEUE_ERROR", 0) + 1
         job.function.stats.refused += 1
-        if engine.replaying and job.unique:
+        if engine.replaying and job.unique and job.durable == WRITING:
             continue  # its row may come to the disk yet, in the place of one with that unique that is not loaded yet
         if job.clients is None and job.state != RUNNING and job not in awaited:  # others joined it later
             given_up[job] = None
