@@ -93,7 +93,7 @@ class Load:
 
 def loaded(service: Service) -> int:
     """How many of its starts have loaded the queue to its end."""
-    return service.output.count("jobs were loaded from the queue")
+    return service.output.count("loaded from the queue")
 
 
 def nodelay(port: int) -> Wire:

@@ -30,7 +30,7 @@ from tests.stores.test_faults import cut_mysql, cut_postgres, cut_redis
 
 SERVERS = [name for name, backend in BACKENDS.items() if backend.service]
 ALL = ["libsqlite3", *SERVERS, "libtokyocabinet"]
-LOADED = "jobs were loaded from the queue"
+LOADED = "loaded from the queue"
 
 
 class Scene(NamedTuple):

@@ -54,7 +54,7 @@ def test_under_load_everything_finished_is_written(name: str, tmp_path: Path) ->
     with running(BACKENDS[name]) as service:
         options = [f"--{option}={value}" for option, value in Queue(BACKENDS[name], service, tmp_path).options.items()]
         with daemon("-q", name, *options, "--verbose", "NOTICE") as server:
-            wait_until(lambda: "jobs were loaded from the queue" in server.output, "the queue is loaded")
+            wait_until(lambda: "loaded from the queue" in server.output, "the queue is loaded")
             with Traffic(server.port) as traffic:
                 traffic.flows()
                 server.stop(signal.SIGTERM)
@@ -62,7 +62,7 @@ def test_under_load_everything_finished_is_written(name: str, tmp_path: Path) ->
             assert "] stopped" in server.output
             assert "did not take all changes" not in server.output
             server.start()
-            wait_until(lambda: server.output.count("jobs were loaded from the queue") == 2, "the queue is loaded")
+            wait_until(lambda: server.output.count("loaded from the queue") == 2, "the queue is loaded")
             traffic.drain()
         traffic.check(exactly_once=False)
         twice = [number for number, times in traffic.ran.items() if times > 1]
@@ -82,7 +82,7 @@ def test_a_second_signal_does_not_wait_for_a_store_that_hangs(tmp_path: Path) ->
         assert service is not None
         options = [f"--{k}={v}" for k, v in Queue(BACKENDS["Postgres"], service, tmp_path).options.items()]
         with daemon("-q", "Postgres", *options, "--verbose", "NOTICE") as server, Wire(server.port) as client:
-            wait_until(lambda: "jobs were loaded from the queue" in server.output, "the queue is loaded")
+            wait_until(lambda: "loaded from the queue" in server.output, "the queue is loaded")
             client.say(C.SUBMIT_JOB_BG, b"f", b"", b"before").hear()
             service.freeze()
             client.say(C.SUBMIT_JOB_BG, b"f", b"", b"waits").say(C.ECHO_REQ, b"")
@@ -97,7 +97,7 @@ def test_a_second_signal_does_not_wait_for_a_store_that_hangs(tmp_path: Path) ->
             assert "does not answer: it was not closed in order" in server.output
             service.thaw()
             server.start()
-            wait_until(lambda: server.output.count("jobs were loaded from the queue") == 2, "the queue is loaded")
+            wait_until(lambda: server.output.count("loaded from the queue") == 2, "the queue is loaded")
             with Wire(server.port) as worker:
                 assert worker.say(C.CAN_DO, b"f").say(C.GRAB_JOB).hear()[3] == b"before"
 

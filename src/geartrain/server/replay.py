@@ -53,7 +53,8 @@ async def replay(engine: Engine, store: Store, turn: Callable[[], None]) -> int:
             reader.end()
         await asyncio.sleep(_PAUSE)
     engine.end_replay()
-    logger.log(25, "%d jobs were loaded from the queue in %.2f s", count, monotonic() - started)
+    jobs = "1 job was" if count == 1 else f"{count} jobs were"
+    logger.log(25, "%s loaded from the queue in %.2f s", jobs, monotonic() - started)
     return count
 
 
