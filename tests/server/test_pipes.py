@@ -169,6 +169,79 @@ def test_what_is_refused_does_not_disturb_the_rest(server: Server) -> None:
         assert pipes() - before == 2, "one pipe is enough for all of them"
 
 
+def test_a_worker_that_submits_durable_jobs_gets_a_large_one(tmp_path: Path) -> None:
+    """The workload waits behind an acknowledgement that waits for the store, and before that something was sent."""
+    workload = data(MIB)
+    with (
+        daemon("-q", "libsqlite3", f"--libsqlite3-db={tmp_path / 'q.db'}") as server,
+        Wire(server.port) as client,
+        Wire(server.port) as worker,
+    ):
+        handle = submit(client, workload)
+        worker.say(C.CAN_DO, b"f").say(C.ECHO_REQ, b"x")
+        assert worker.hear() == (C.ECHO_RES, b"x")
+        worker.send(request(C.ECHO_REQ, b"y") + request(C.SUBMIT_JOB_BG, b"g", b"", b"") + request(C.GRAB_JOB))
+        assert worker.hear() == (C.ECHO_RES, b"y")
+        assert worker.hear()[0] is C.JOB_CREATED
+        assert worker.hear() == (C.JOB_ASSIGN, handle, b"f", workload)
+
+
+def test_who_sends_no_more_gets_what_it_has_not_read(server: Server) -> None:
+    result = data(8 * MIB)
+    with Wire(server.port) as client, Wire(server.port) as worker:
+        handle = submit(client, b"")
+        assert worker.say(C.CAN_DO, b"f").say(C.GRAB_JOB).hear() == (C.JOB_ASSIGN, handle, b"f", b"")
+        assert worker.say(C.WORK_COMPLETE, handle, result).say(C.ECHO_REQ, b"x").hear() == (C.ECHO_RES, b"x")
+        client.socket.shutdown(socket.SHUT_WR)
+        wait_until(lambda: len(server.job_server.engine.peers) == 1, "the server has seen the end")
+        assert client.hear() == (C.WORK_COMPLETE, handle, result)
+        assert client.read_to_end() == b""
+
+
+def test_a_timer_keeps_no_workload(server: Server) -> None:
+    """A job that runs for long has the first timer, and those of later jobs stay behind it."""
+    before = pipes()
+    with Wire(server.port) as client, Wire(server.port) as slow, Wire(server.port) as worker:
+        for peer in (slow, worker):
+            peer.say(C.CAN_DO_TIMEOUT, b"f", b"3600000")
+        submit(client, data(MIB))
+        assert slow.say(C.GRAB_JOB).hear()[0] is C.JOB_ASSIGN
+        for seed in range(10):
+            handle = submit(client, data(MIB, seed))
+            assert worker.say(C.GRAB_JOB).hear()[0] is C.JOB_ASSIGN
+            worker.say(C.WORK_COMPLETE, handle, b"")
+            assert client.hear() == (C.WORK_COMPLETE, handle, b"")
+        assert pipes() - before <= 6, "one for each of two workloads, and one to send from"
+
+
+def test_a_byte_out_of_band_does_not_stop_it(server: Server) -> None:
+    """splice does not get past it, and recv does."""
+    workload = data(MIB)
+    packet = request(C.SUBMIT_JOB, b"f", b"", workload)
+    with Wire(server.port) as client, Wire(server.port) as worker:
+        client.send(packet[:400_000])
+        client.socket.send(b"!", socket.MSG_OOB)
+        handle = client.send(packet[400_000:]).hear()[1]
+        assert worker.say(C.CAN_DO, b"f").say(C.GRAB_JOB).hear() == (C.JOB_ASSIGN, handle, b"f", workload)
+
+
+@pytest.mark.parametrize("without", ["pipes._tee = None", "sys.modules['ctypes'] = None"])
+def test_systems_without_it(without: str) -> None:
+    """There everything is copied."""
+    imports = "from geartrain.server import pipes; " if "pipes" in without else ""
+    code = f"import sys; {imports}{without}; from geartrain.cli.gearmand import main; sys.exit(main())"
+    workload = data(2 * MIB)
+    with daemon() as server:
+        server.kill()
+        server.argv[1:3] = ["-c", code]
+        server.start()
+        with Wire(server.port) as client, Wire(server.port) as worker:
+            handle = submit(client, workload)
+            assert worker.say(C.CAN_DO, b"f").say(C.GRAB_JOB).hear() == (C.JOB_ASSIGN, handle, b"f", workload)
+            worker.say(C.WORK_COMPLETE, handle, workload)
+            assert client.hear() == (C.WORK_COMPLETE, handle, workload)
+
+
 def test_nobody_waits_for_the_result(server: Server) -> None:
     workload = data(MIB)
     with Wire(server.port) as worker:

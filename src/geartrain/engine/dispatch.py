@@ -289,7 +289,7 @@ def _pass_on(engine: Engine, job: Job, command: int, data: Pieces) -> None:
             client.out += data.parts
             if len(data.parts) > 1:
                 client.pieces = True
-            elif size >= _LARGE:
+            if size >= _LARGE:
                 client.large = True
 
 

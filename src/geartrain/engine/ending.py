@@ -107,6 +107,7 @@ def _end(engine: "Engine", job: Job) -> None:
     del engine.jobs[job.handle]
     if job.unique:
         engine.uniques.remove(job)
+    job.data = b""  # a timer may name the job for hours
     job.function.total -= 1
     if job.clients is not None:
         _part(engine, job)

@@ -245,9 +245,12 @@ class Connection:
 
     def _eof(self) -> None:
         """The peer sends no more. What it asked for is still answered, since it may have closed one half only."""
-        self._hub.reactor.unwatch(self.fd)
-        self._writing = False
         self._paused = True
+        self._writing = self._unsent is not None
+        if self._writing:
+            self._hub.reactor.watch(self.fd, self, False, True)
+        else:
+            self._hub.reactor.unwatch(self.fd)
         self.engine.leave(self.peer, monotonic())
         self.engine.close(self.peer)
 
@@ -274,7 +277,8 @@ class Connection:
         """
         peer = self.peer
         if peer.pieces:
-            peer.pieces = peer.large = False
+            peer.pieces = peer.held is not None  # what is held back may contain some, too
+            peer.large = False
             self._unsent = []
             self._queue(ready)
             self._send_pieces()

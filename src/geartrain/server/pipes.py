@@ -7,7 +7,6 @@ Linux only (splice, tee). Where a pipe cannot be had, or does not hold enough, t
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -47,6 +46,10 @@ def _splice(source: int, target: int, count: int) -> int:
 def _find_tee() -> _Splice | None:
     """The C library's tee(2), which Python does not have."""
     if sys.platform != "linux" or not hasattr(os, "splice"):
+        return None
+    try:
+        import ctypes  # here, because a Python may come without it
+    except ImportError:
         return None
     function = getattr(ctypes.CDLL(None, use_errno=True), "tee", None)
     if function is None:
