@@ -2,6 +2,7 @@
 
 import select
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def test_large_workload_and_slow_reader(server: Server) -> None:
         worker.say(C.WORK_DATA, handle, workload).say(C.WORK_COMPLETE, handle, b"end")  # type: ignore[arg-type]
         assert client.hear() == (C.WORK_DATA, handle, workload)
         assert client.hear() == (C.WORK_COMPLETE, handle, b"end")
+
+
+def test_a_worker_that_is_reset_while_it_sends_loses_its_job(server: Server) -> None:
+    """uvloop does not tell of it; somebody else must get the job all the same."""
+    with Wire(server.port) as client, Wire(server.port) as other:
+        for _ in range(5):
+            worker = Wire(server.port)
+            worker.say(C.CAN_DO, b"f")
+            client.say(C.SUBMIT_JOB, b"f", b"", b"abc")
+            handle = client.hear()[1]
+            assert worker.say(C.GRAB_JOB).hear()[0] is C.JOB_ASSIGN
+            worker.send(request(C.WORK_COMPLETE, handle, bytes(1 << 20))[:500_000])  # type: ignore[arg-type]
+            worker.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
+            worker.close()
+            other.say(C.CAN_DO, b"f").say(C.PRE_SLEEP)
+            assert other.hear() == (C.NOOP,)
+            assert other.say(C.GRAB_JOB).hear()[1] == handle
+            other.say(C.CANT_DO, b"f").say(C.WORK_COMPLETE, handle, b"")  # type: ignore[arg-type]
+            assert client.hear() == (C.WORK_COMPLETE, handle, b"")
 
 
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:

@@ -4,6 +4,7 @@ import time
 
 from geartrain.engine.replies import created
 from geartrain.protocol.commands import Command as C
+from geartrain.protocol.packets import response
 from geartrain.server.turn import Turn
 from tests.engine.harness import Talker, World
 from tests.server.daemon import daemon
@@ -47,6 +48,26 @@ class Busy:
             handle = next(iter(worker.peer.running or {}))
             worker.say(C.WORK_COMPLETE, handle, b"done").say(C.GRAB_JOB)
         return self.turn.end()
+
+
+def test_a_fault_in_sending_ends_one_connection() -> None:
+    class Faulty(Line):
+        ended: BaseException | None = None
+
+        def flush(self) -> None:
+            raise ZeroDivisionError
+
+        def broken(self, error: BaseException) -> None:
+            self.ended = error
+
+    world = World()
+    turn = Turn(world.engine)
+    faulty, other = Faulty(world), Line(world)
+    for peer in (faulty, other):
+        peer.say(C.ECHO_REQ, b"x")
+    turn.end()
+    assert isinstance(faulty.ended, ZeroDivisionError)
+    assert other.writes == [response(C.ECHO_RES, b"x")]
 
 
 def test_a_busy_server_sends_results_of_one_client_together() -> None:

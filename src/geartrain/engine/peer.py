@@ -23,6 +23,10 @@ class Link(Protocol):
         """Sends what stands in the peer's `ready`, and closes where the peer is `closing`."""
         ...
 
+    def broken(self, error: BaseException) -> None:
+        """An unexpected exception came out of `flush`: a bug. It ends this connection, and no other."""
+        ...
+
 
 class Peer:
     """One connection.

@@ -69,3 +69,7 @@ class _Client:
         for item in self._parser.feed(self.peer.take()):
             if not self.answer.done():
                 self.answer.set_result(item)
+
+    def broken(self, error: BaseException) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)

@@ -54,6 +54,9 @@ class _Gone(Link):
     def flush(self) -> None:
         """Nobody reads it any more."""
 
+    def broken(self, error: BaseException) -> None:
+        raise error
+
 
 _GONE: Final = _Gone()
 

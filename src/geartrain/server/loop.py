@@ -15,7 +15,7 @@ import select
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from geartrain.errors import ConfigError
 from geartrain.server.pump import Pump, Watched
@@ -23,6 +23,9 @@ from geartrain.server.pump import Pump, Watched
 __all__ = ["GearLoop", "LoopReactor", "Reactor", "reactor_of", "run"]
 
 logger = logging.getLogger("geartrain.server")
+
+_READS: Final = 64
+"""Of a socket that was reset, at once."""
 
 
 class Reactor(Protocol):
@@ -158,12 +161,16 @@ class LoopReactor:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._watched: dict[int, tuple[bool, bool]] = {}
+        self._owners: dict[int, Watched] = {}
+        self._lost = select.poll()
         self._turn: Callable[[], float | None] | None = None
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, fd: int, owner: Watched, read: bool, write: bool) -> None:
         before = self._watched.get(fd, (False, False))
+        self._owners[fd] = owner
+        self._lost.register(fd, 0)
         if read:
             self._loop.add_reader(fd, self._call, owner, owner.readable)
         elif before[0]:
@@ -176,11 +183,22 @@ class LoopReactor:
 
     def unwatch(self, fd: int) -> None:
         if self._watched.pop(fd, None) is not None:
+            del self._owners[fd]
+            self._lost.unregister(fd)
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
 
     def at_turn(self, callback: Callable[[], float | None] | None) -> None:
         self._turn = callback
+
+    def check(self) -> None:
+        """Tells owners whose sockets were reset. uvloop forgets a socket with an error, and says nothing."""
+        for fd, _ in self._lost.poll(0):
+            for _ in range(_READS):  # what was sent before the reset still counts
+                owner = self._owners.get(fd)
+                if owner is None:
+                    break
+                self._call(owner, owner.readable)
 
     def wake(self) -> None:
         """Has the turn's callback run soon: for changes that did not come from a watched socket."""

@@ -203,6 +203,8 @@ class JobServer:
 
     def _sweep(self) -> None:
         self._hub.sweep()
+        if isinstance(self._reactor, LoopReactor):
+            self._reactor.check()
         self._sweeper = self._loop.call_later(_SWEEP_EVERY, self._sweep)
 
     # ---- stop

@@ -87,7 +87,10 @@ class Turn:
                     kept.append(peer)
                     continue
                 peer.dirty = False
-                peer.link.flush()
+                try:
+                    peer.link.flush()
+                except Exception as error:
+                    peer.link.broken(error)
             self._served += served
             if kept and served >= _BUSY and self._served < _ENOUGH and len(engine.jobs) - engine.running > served:
                 engine.dirty += kept
@@ -95,4 +98,7 @@ class Turn:
             self._served = 0
             for peer in kept:
                 peer.dirty = False
-                peer.link.flush()
+                try:
+                    peer.link.flush()
+                except Exception as error:
+                    peer.link.broken(error)
