@@ -127,3 +127,25 @@ def test_a_store_that_answers_in_time_is_written_and_closed(store: Hanging) -> N
         assert client.hear()[0] is C.JOB_CREATED
     assert store.closed.is_set()
     assert {job.unique for job in store.jobs.values()} == {b"u", b"late"}
+
+
+def test_a_large_result_is_sent_to_its_end() -> None:
+    result = bytes(range(256)) * (64 << 10)  # 16 MiB: far more than the sockets hold
+    with daemon() as server, Wire(server.port) as client, Wire(server.port) as worker:
+        client.say(C.SUBMIT_JOB, b"f", b"", b"")
+        handle = client.hear()[1]
+        assert worker.say(C.CAN_DO, b"f").say(C.GRAB_JOB).hear()[0] is C.JOB_ASSIGN
+        worker.say(C.WORK_COMPLETE, handle, result).say(C.ECHO_REQ, b"").hear()  # type: ignore[arg-type]
+        server.send(signal.SIGTERM)
+        assert client.hear() == (C.WORK_COMPLETE, handle, result)
+        wait_until(lambda: not server.running, "the server has stopped", 1.5)
+
+
+def test_a_client_that_does_not_read_holds_nobody_up() -> None:
+    with daemon() as server, Wire(server.port) as client, Wire(server.port) as worker:
+        client.say(C.SUBMIT_JOB, b"f", b"", b"")
+        handle = client.hear()[1]
+        assert worker.say(C.CAN_DO, b"f").say(C.GRAB_JOB).hear()[0] is C.JOB_ASSIGN
+        worker.say(C.WORK_COMPLETE, handle, bytes(16 << 20)).say(C.ECHO_REQ, b"").hear()  # type: ignore[arg-type]
+        server.send(signal.SIGTERM)
+        wait_until(lambda: not server.running, "the server has stopped", 5)

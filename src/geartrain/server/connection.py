@@ -259,6 +259,11 @@ class Connection:
 
     # ---- out
 
+    @property
+    def sends(self) -> bool:
+        """Whether there is output that the socket did not take yet."""
+        return self._unsent is not None
+
     def flush(self) -> None:
         peer = self.peer
         ready = peer.ready

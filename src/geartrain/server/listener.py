@@ -112,6 +112,11 @@ class Hub:
         for connection in late:
             connection.abort(f"no whole packet within {self._first_packet_timeout:g} s (--first-packet-timeout)")
 
+    @property
+    def sends(self) -> bool:
+        """Whether some connection has output that its socket did not take yet."""
+        return any(connection.sends for connection in self.connections)
+
     def read_no_more(self) -> None:
         """Has all connections send only."""
         self.deaf = True

@@ -36,6 +36,9 @@ __all__ = ["JobServer", "handle_prefix"]
 logger = logging.getLogger("geartrain.server")
 
 _SWEEP_EVERY: Final = 1.0
+_LAST_REPLIES: Final = 2.0
+"""Seconds that a stop waits for those who read their replies slowly."""
+_LOOK_AGAIN: Final = 0.02
 _STOP_WAIT: Final = 20.0
 """Seconds that a stop waits for the store to take what was finished."""
 _STOP_WAIT_LAZY: Final = 600.0
@@ -64,6 +67,7 @@ class JobServer:
         self._drain: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._stopping = False
+        self._hurried = False
         self.http: HttpServer | None = None
         self.started = monotonic()
 
@@ -252,8 +256,10 @@ class JobServer:
         """Stops: what is finished is written, connections are closed.
 
         Args:
-            at_once: does not wait for a store that hangs, nor does a stop that has begun before.
+            at_once: does not wait for a store that hangs or a client that does not read, nor does a stop that has
+                begun before.
         """
+        self._hurried = self._hurried or at_once
         if at_once and self._committer is not None:
             self._committer.hurry()
         if self._stopping:
@@ -276,12 +282,19 @@ class JobServer:
                     "the queue is as it was at the start" if lazy else "finished jobs may run again",
                 )  # fmt: skip
         self._turn.end()
+        await self._send_the_rest()
         if self.http is not None:
             await self.http.close()
         self._reactor.at_turn(None)
         self._hub.close_all()
         self._hub.pipes.close()
         self._stopped.set()
+
+    async def _send_the_rest(self) -> None:
+        """Lets those who are reading their replies read on for a moment: a large result may be half sent."""
+        until = monotonic() + _LAST_REPLIES
+        while self._hub.sends and monotonic() < until and not self._hurried:  # noqa: ASYNC110 - nobody rings on each write
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def wait_closed(self) -> None:
         """Waits until the server has stopped."""
