@@ -23,11 +23,11 @@ __all__ = ["KEEP_FROM", "Intake", "Outlet", "Piped", "Pipes"]
 KEEP_FROM: Final = 256 * 1024
 """Missing bytes of a packet from which they are kept: below, the system calls cost as much as the copies."""
 _SLOTS: Final = 64
-"""Of a pipe. Each takes up to 32 KiB of what came over loopback. A user who is not root has 16,384 in all."""
+"""Of a pipe. Each takes up to 32 KiB of what came over loopback. The system gives a user 16,384 of them."""
 _WORTH: Final = _SLOTS * 4096
 """Bytes that a full pipe must hold: the segments of some networks are so small that it holds next to nothing."""
-_MOST_PIPES: Final = 256
-"""With root's rights; others get half of them, which is half of the pages that the system gives a user."""
+_MOST_PIPES: Final = 192
+"""Three quarters of what a user may have."""
 _SHARE: Final = 16
 """For so many descriptors that the process may have there may be one pipe, which takes two."""
 _UNABLE: Final = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
@@ -80,7 +80,7 @@ class Pipes:
 
     def __init__(self) -> None:
         most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE, _MOST_PIPES)
-        self._left = 0 if _tee is None else most if os.geteuid() == 0 else most // 2
+        self._left = most if _tee is not None else 0
         self._free: list[Pipe] = []
         self._null = -1
         self._closed = False
