@@ -19,6 +19,8 @@ from tests.services import wait_until
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="splice and tee are Linux's")
 
 MIB = 1 << 20
+FEW = 8
+"""Ends of the pipes of one packet, or two: a slow reader gets smaller segments, and needs more room for them."""
 
 
 def data(size: int, seed: int = 0) -> bytes:
@@ -159,14 +161,14 @@ def test_who_reads_slowly_gets_it_in_order(server: Server) -> None:
 def test_what_is_refused_does_not_disturb_the_rest(server: Server) -> None:
     before = pipes()
     with Wire(server.port) as client, Wire(server.port) as worker:
-        for command in (C.WORK_COMPLETE, C.WORK_DATA):
+        for command in (C.WORK_COMPLETE, C.WORK_DATA) * 5:
             answer = worker.say(command, b"H:no:1", data(MIB)).hear()
             assert answer[:2] == (C.ERROR, b"JOB_NOT_FOUND")
         answer = client.say(C.SUBMIT_JOB, b"f", b"u" * 65, data(MIB)).hear()
         assert answer[:2] == (C.ERROR, b"ARGUMENT_TOO_LARGE")
         for peer in (client, worker):
             assert peer.say(C.ECHO_REQ, b"x").hear() == (C.ECHO_RES, b"x")
-        assert pipes() - before == 2, "one pipe is enough for all of them"
+        assert pipes() <= before + FEW, "pipes are not used again"
 
 
 def test_a_worker_that_submits_durable_jobs_gets_a_large_one(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_a_timer_keeps_no_workload(server: Server) -> None:
             assert worker.say(C.GRAB_JOB).hear()[0] is C.JOB_ASSIGN
             worker.say(C.WORK_COMPLETE, handle, b"")
             assert client.hear() == (C.WORK_COMPLETE, handle, b"")
-        assert pipes() - before <= 6, "one for each of two workloads, and one to send from"
+        assert pipes() - before <= 2 * FEW, "ended jobs keep their pipes"
 
 
 def test_a_byte_out_of_band_does_not_stop_it(server: Server) -> None:
@@ -273,14 +275,15 @@ def test_who_leaves_in_the_middle_leaves_nothing(server: Server) -> None:
         submit(client, data(MIB))
         assert other.say(C.ECHO_REQ, b"x").hear() == (C.ECHO_RES, b"x")
         before = pipes()
-        for size in (200_000, 700_000, len(whole) - 1):
+        for size in (200_000, 700_000, len(whole) - 1) * 5:
             with Wire(server.port) as leaver:
+                assert leaver.say(C.ECHO_REQ, b"x").hear() == (C.ECHO_RES, b"x"), "the server has seen it come"
                 leaver.send(whole[:size])
             wait_until(lambda: len(server.job_server.engine.peers) == 2, "the server has seen it leave")
         with Wire(server.port) as leaver:
             submit(leaver, data(MIB))
         wait_until(lambda: len(server.job_server.engine.jobs) == 1, "its job has ended with it")
-        assert pipes() <= before + 2, "pipes are not used again"
+        assert pipes() <= before + FEW, "pipes are not used again"
 
 
 def test_it_is_not_in_the_servers_memory() -> None:

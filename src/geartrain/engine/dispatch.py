@@ -287,8 +287,6 @@ def _pass_on(engine: Engine, job: Job, command: int, data: Pieces) -> None:
         for client in job.clients:  # one after the other: a peer that submitted twice stands here twice
             engine.send(client, head)
             client.out += data.parts
-            if len(data.parts) > 1:
-                client.pieces = True
             if size >= _LARGE:
                 client.large = True
 

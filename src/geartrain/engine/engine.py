@@ -287,13 +287,9 @@ class Engine:
             if timeout > 0:
                 self.timers.add(now + timeout, job)
         workload = job.data
-        if isinstance(workload, Pieces):
+        if isinstance(workload, Pieces) or len(workload) >= _LARGE:
             peer.out.append(assignment(peer.flavour, job))
-            peer.out += workload.parts
-            peer.pieces = True
-        elif len(workload) >= _LARGE:
-            peer.out.append(assignment(peer.flavour, job))
-            peer.out.append(workload)
+            peer.out += workload.parts if isinstance(workload, Pieces) else [workload]
             peer.large = True
         elif peer.flavour == _GRAB_JOB:
             peer.out.append(assigned(job.handle, function.enclosed, workload))

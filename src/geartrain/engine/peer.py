@@ -43,8 +43,8 @@ class Peer:
         out: where replies are appended.
         ready: what the shell may send now.
         held: serial of the batch that must be committed first, and the list behind it.
-        large: whether a piece of `ready` is too large to be copied for sending.
-        pieces: whether there may be a `Kept` in it. All else is bytes.
+        large: whether a piece of what is to be sent may be too large to be copied for that, or a `Kept`. Where it is
+            not, all of them are bytes.
         dirty: whether it stands in `Engine.dirty`.
         closing: the shell closes it once everything is sent.
         client_id: SET_CLIENT_ID's, ``-`` before.
@@ -77,7 +77,6 @@ class Peer:
         "large",
         "link",
         "out",
-        "pieces",
         "pool",
         "ready",
         "running",
@@ -102,7 +101,6 @@ class Peer:
         self.closing: bool = False
         self.gone: bool = False
         self.large: bool = False
-        self.pieces: bool = False
         self.client_id: bytes = b"-"
         self.functions: dict[Function, float] | None = None  # clients have none: keep a connection small
         self.timed: bool = False

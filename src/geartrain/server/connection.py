@@ -73,6 +73,13 @@ def _rest(pieces: list[bytes], sent: int) -> list[_Unsent]:
     return []
 
 
+def _in_memory(pieces: list[Any]) -> bool:
+    for piece in pieces:  # noqa: SIM110 - a generator would cost more than the rest
+        if not isinstance(piece, bytes):
+            return False
+    return True
+
+
 class Connection:
     """A plain connection.
 
@@ -281,19 +288,19 @@ class Connection:
         """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large.
 
         Args:
-            ready: bytes; and what is kept, if the peer has `pieces`.
+            ready: bytes; and what is kept, if the peer has `large`.
         """
         peer = self.peer
-        if peer.pieces:
-            peer.pieces = peer.held is not None  # what is held back may contain some, too
-            peer.large = False
-            self._unsent = []
-            self._queue(ready)
-            self._send_pieces()
-            return
+        large = peer.large
+        if large:
+            peer.large = peer.held is not None  # what is held back may be large, too
+            if len(ready) > _PIECES or not _in_memory(ready):
+                self._unsent = []
+                self._queue(ready)
+                self._send_pieces()
+                return
         try:
-            if peer.large and len(ready) <= _PIECES:
-                peer.large = False
+            if large:
                 size = sum(map(len, ready))
                 sent = self._sock.sendmsg(ready)
             else:

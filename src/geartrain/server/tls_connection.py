@@ -66,8 +66,8 @@ class TlsConnection(Connection):
             blocked = self._unsent is not None
             if not blocked:
                 self._unsent = []
-            if peer.large or peer.pieces:
-                peer.large = peer.pieces = False
+            if peer.large:
+                peer.large = peer.held is not None
                 self._queue(peer.ready)
             else:
                 self._queue([peer.take()])
