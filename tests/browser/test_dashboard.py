@@ -241,3 +241,32 @@ def _submit(number: int) -> bytes:
     from geartrain.protocol.packets import request
 
     return request(C.SUBMIT_JOB_BG, b"area0.function0", b"", b"%d" % number)
+
+
+def test_names_that_begin_alike_are_told_apart_on_a_phone(dashboard: Dashboard, open_page: Open) -> None:
+    names = ["billing:invoices:eu-1:html", "billing:invoices:eu-1:pdf"]
+    names += [f"com.example.warehouse.reconciliation.nightly.{kind}" for kind in ("full", "delta")]
+    client = dashboard.talker()
+    for name in names:
+        client.submit(name)
+    page = open_page(dashboard.url, phone=True)
+    is_cut = (
+        "cell => { const text = cell.querySelector('span') ?? cell; return text.scrollHeight > text.clientHeight + 1 }"
+    )
+    for view in ("#functions", "#jobs"):
+        page.evaluate("view => { location.hash = view }", view)
+        for name in names:
+            shown = page.get_by_role("gridcell", name=name).locator("visible=true")
+            shown.wait_for()
+            assert not shown.evaluate(is_cut), f"{name} is cut in {view}"
+
+
+def test_a_grouped_table_is_a_tree(dashboard: Dashboard, open_page: Open) -> None:
+    """A screen reader is told which rows are groups, and whether they are open."""
+    dashboard.talker().submit("film.encode")
+    page = open_page(dashboard.url + "#functions")
+    page.get_by_role("grid", name="Functions").wait_for()
+    page.get_by_label("Group by").select_option("prefix")
+    tree = page.get_by_role("treegrid", name="Functions")
+    tree.get_by_role("row", level=1, expanded=True).wait_for()
+    assert tree.get_by_role("row", level=2).count() == 1

@@ -26,7 +26,7 @@ export class Chart {
       h("li", { class: `c-${series.color}${series.dash ? " dashed" : ""}` }, h("span", { class: "key", "aria-hidden": "true" }), `${series.label} `, this.values[index])));
     this.canvas = h("div", { class: "plot", role: "img" });
     this.element = h("figure", { class: "chart card" },
-      h("figcaption", {}, h("h3", {}, options.title), options.hint ? h("span", { class: "hint" }, options.hint) : null, this.time), legend, this.canvas);
+      h("figcaption", {}, h("h2", {}, options.title), options.hint ? h("span", { class: "hint" }, options.hint) : null, this.time), legend, this.canvas);
     this.data = null;
     this.watcher = new ResizeObserver(() => this.fit());
   }

@@ -3,6 +3,8 @@
 import { h, setAttribute, setText } from "./dom.js";
 
 const OVERSCAN = 6;
+/** Characters of a name above which a phone shows it smaller. */
+export const LONG = 30;
 let serial = 0;
 
 /**
@@ -134,6 +136,7 @@ export class Table {
     this.order = new Map(rows.map((row, index) => [key(row), index]));
     this.lines = this.group ? this.grouped(rows, compare) : rows;
     setAttribute(this.element, "aria-rowcount", this.lines.length + 1);
+    setAttribute(this.element, "role", this.group ? "treegrid" : "grid");
     this.note.hidden = this.lines.length > 0;
     setText(this.note, this.options.empty ?? "Nothing here.");
   }
@@ -223,6 +226,7 @@ export class Table {
       if (element.style.transform !== place) element.style.transform = place;
       setAttribute(element, "aria-rowindex", index + 2);
       setAttribute(element, "tabindex", key === this.active ? 0 : -1);
+      setAttribute(element, "aria-level", this.group ? (lines[index].isGroup ? 1 : 2) : null);
       this.fill(element, lines[index]);
     }
   }
@@ -256,6 +260,7 @@ export class Table {
         const text = column.text ? column.text(line) : String(line[column.key] ?? "");
         setText(cell, text);
         if (!column.number) setAttribute(cell, "title", text.length > 12 ? text : null);
+        if (column.kind === "name") setAttribute(cell, "data-long", text.length > LONG ? "" : null);
       }
     });
   }

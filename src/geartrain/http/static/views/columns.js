@@ -2,6 +2,7 @@
 
 import { h, icon, setAttribute, setText } from "../dom.js";
 import { duration, NONE, progress, rate, short, whole } from "../format.js";
+import { LONG } from "../table.js";
 
 export const waitingOf = (row) => row.waiting[0] + row.waiting[1] + row.waiting[2];
 export const failedOf = (row) => row.failed + row.exceptions + row.exhausted;
@@ -18,6 +19,7 @@ function drawName(row, cell) {
   if (!cell.firstChild) cell.append(h("div", { class: "named" }, h("span", {})));
   const named = cell.firstChild;
   setText(named.querySelector("span"), row.name);
+  setAttribute(cell, "data-long", row.name.length > LONG ? "" : null);
   setAttribute(cell, "title", row.unattended ? `${row.name}: jobs wait, and no worker can do them` : row.name);
   const sign = named.querySelector("svg");
   if (row.unattended && !sign) named.prepend(icon("warning"), h("b", { class: "unseen" }, "No worker: "));

@@ -76,7 +76,7 @@ export class JobDialog {
       h("dl", { class: "facts" }, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])), this.bar,
       h("div", {}, h("div", { class: "line" }, h("h3", {}, `Workload, ${bytes(job.size)}`),
         job.workload === undefined ? h("span", { class: "hint" }, "not text: shown as hexadecimal bytes") : job.cut ? h("span", { class: "hint" }, "the first part") : null),
-        h("pre", { tabIndex: 0, "aria-label": "Workload" }, job.workload ?? hex(job.workload_base64))),
+        h("pre", { tabIndex: 0, role: "region", "aria-label": "Workload" }, job.workload ?? hex(job.workload_base64))),
       this.actions());
     this.drawProgress(job);
   }

@@ -17,8 +17,8 @@ function drawState(job, cell) {
 }
 
 const COLUMNS = [
-  { key: "handle", label: "Handle", width: "minmax(100px, 1.5fr)", kind: "mono" },
-  { key: "function", label: "Function", width: "minmax(80px, 1.3fr)", kind: "name" },
+  { key: "handle", label: "Handle", width: "minmax(100px, 1.5fr)", narrow: "minmax(80px, 1fr)", kind: "mono" },
+  { key: "function", label: "Function", width: "minmax(80px, 1.3fr)", narrow: "minmax(80px, 1.6fr)", kind: "name" },
   { key: "state", label: "State", width: "112px", draw: drawState },
   { key: "priority", label: "Priority", width: "74px", from: 560 },
   { key: "unique", label: "Unique", width: "minmax(80px, 1.2fr)", kind: "quiet", from: 740 },

@@ -75,7 +75,7 @@ export class SubmitView {
     this.state = h("h2", {}, "Submitting …");
     this.about = h("span", { class: "sub mono" });
     this.bar = h("div", { class: "progress" }, h("progress", { max: 1, "aria-label": "Progress" }), h("span", {}));
-    this.output = h("pre", { tabIndex: 0, hidden: true, "aria-label": "Result" });
+    this.output = h("pre", { tabIndex: 0, hidden: true, role: "region", "aria-label": "Result" });
     this.log = h("ul", { class: "log" });
     this.result.replaceChildren(h("div", { class: "line" }, h("div", { role: "status" }, this.state), this.about), this.bar, this.output, this.log);
   }
