@@ -18,6 +18,8 @@ _OUT: Final = 4  # select.EPOLLOUT
 _NOT_OUT: Final = ~4
 _SHORT: Final = 0.00005
 """Seconds of a wait that is not worth falling asleep for."""
+_SHORT_TURN: Final = 0.0001
+"""Seconds of work since the last wait, above which falling asleep costs little beside it."""
 _MOST_LUCK: Final = 8
 _BAD_LUCK: Final = 4
 
@@ -44,13 +46,14 @@ class Pump:
         hurry: set it, and `run` returns after this round.
     """
 
-    __slots__ = ("_alone", "_luck", "epoll", "hurry", "owners", "turn")
+    __slots__ = ("_alone", "_luck", "_woke", "epoll", "hurry", "owners", "turn")
 
     def __init__(self, epoll: "select.epoll") -> None:
         self.epoll: select.epoll = epoll
         self.owners: dict[int, Watched] = {}
         self.turn: Callable[[], float | None] | None = None
         self.hurry: bool = False
+        self._woke: float = 0.0  # when the last wait ended
         self._luck: int = 0  # grows with each short wait
         self._alone: bool = len(os.sched_getaffinity(0)) < 2  # no other core could end a wait meanwhile
 
@@ -100,20 +103,24 @@ class Pump:
         """Waits for events.
 
         Falling asleep and being woken costs more than most of what a server is woken for, above all in a virtual
-        machine. Where the last waits were short, the next one most likely is, and is spent awake.
+        machine. Where the last waits were short, the next one most likely is, and is spent awake, but not after much
+        work.
         """
         poll = self.epoll.poll
-        start = monotonic()
-        until = start + _SHORT
-        if self._luck > 0:
-            while monotonic() < until:
+        now = monotonic()
+        until = now + _SHORT
+        if self._luck > 0 and now - self._woke < _SHORT_TURN:
+            while now < until:
                 events = poll(0.0)
                 if events:
                     if self._luck < _MOST_LUCK:
                         self._luck += 1
+                    self._woke = now
                     return events
+                now = monotonic()
             self._luck -= _BAD_LUCK
         events = poll(-1.0 if wait is None else wait)
-        if not self._alone and monotonic() < until:
+        self._woke = monotonic()
+        if not self._alone and self._luck < _MOST_LUCK and self._woke < until:
             self._luck += 1
         return events
