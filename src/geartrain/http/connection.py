@@ -297,7 +297,7 @@ class HttpConnection(Connection):
         if peer.closing:
             super().flush()
         if self._bridge is not None:
-            self._bridge.pace(self._unsent_size > SLOW_READER)
+            self._bridge.pace(self.unsent > SLOW_READER)
 
     def _replied(self, peer: "Peer") -> None:
         """Reads what the engine answered."""
@@ -309,7 +309,7 @@ class HttpConnection(Connection):
     def writable(self) -> None:
         super().writable()
         if self._bridge is not None:
-            self._bridge.pace(self._unsent_size > SLOW_READER)
+            self._bridge.pace(self.unsent > SLOW_READER)
 
     # ---- time
 
@@ -320,11 +320,11 @@ class HttpConnection(Connection):
             if 0 < self._linger < now:
                 self._close()
             return
-        if self._unsent_size:
-            if self._stuck[0] != self._unsent_size:
-                self._stuck = (self._unsent_size, now)
+        if self.unsent:
+            if self._stuck[0] != self.unsent:
+                self._stuck = (self.unsent, now)
             elif now - self._stuck[1] > hub.read_wait:
-                self.abort(f"{self._unsent_size} bytes of an answer were not read for {hub.read_wait:g} s")
+                self.abort(f"{self.unsent} bytes of an answer were not read for {hub.read_wait:g} s")
             return
         if self._current is not None:
             exchange = self._exchange

@@ -9,14 +9,15 @@ import logging
 import socket
 import ssl
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from geartrain.engine.dispatch import receive, receive_large, refuse_stream
 from geartrain.engine.job import Pieces
 from geartrain.engine.peer import Link
 from geartrain.protocol.packets import REQUEST_MAGIC
 from geartrain.protocol.parser import Parser
-from geartrain.server.pipes import KEEP_FROM, Intake, Outlet, Piped
+from geartrain.server.pipes import KEEP_FROM, Intake
+from geartrain.server.unsent import Unsent
 
 if TYPE_CHECKING:
     from geartrain.engine.engine import Engine
@@ -38,8 +39,6 @@ _ONLY_FROM: Final = 32 * 1024
 """Missing bytes of a packet from which a read takes these alone: what came behind them would have to be copied."""
 PAUSE_READING: Final = 16 * 1024 * 1024
 """Unread replies, in bytes, at which no more requests are taken from a peer until it reads."""
-_PIECES: Final = 64
-"""Pieces of output given to one sendmsg."""
 _SLICE: Final = 128
 """Packets that are served before the clock is looked at."""
 _LONG: Final = 0.01
@@ -59,25 +58,6 @@ class _Gone(Link):
 
 
 _GONE: Final = _Gone()
-
-
-_Unsent: TypeAlias = "bytes | memoryview | Piped | Outlet"
-
-
-def _rest(pieces: list[bytes], sent: int) -> list[_Unsent]:
-    """What is left of the pieces after so many bytes."""
-    for position, piece in enumerate(pieces):
-        if sent < len(piece):
-            return [memoryview(piece)[sent:] if sent else piece, *pieces[position + 1 :]]
-        sent -= len(piece)
-    return []
-
-
-def _in_memory(pieces: list[Any]) -> bool:
-    for piece in pieces:  # noqa: SIM110 - a generator would cost more than the rest
-        if not isinstance(piece, bytes):
-            return False
-    return True
 
 
 class Connection:
@@ -101,7 +81,6 @@ class Connection:
         "_sock",
         "_stats",
         "_unsent",
-        "_unsent_size",
         "_writing",
         "engine",
         "fd",
@@ -119,8 +98,7 @@ class Connection:
         self._read_size = READ_SIZE
         self._intake: Intake | None = None  # a large packet that is coming in, and is kept
         self._keeps = True  # whether that pays here
-        self._unsent: list[_Unsent] | None = None
-        self._unsent_size = 0
+        self._unsent: Unsent | None = None  # most often there is nothing
         self._writing = False
         self._paused = False
         self._backlog: list[Item] | None = None  # what was read and must wait for the next turn, and how far it is done
@@ -267,143 +245,107 @@ class Connection:
     # ---- out
 
     @property
-    def sends(self) -> bool:
-        """Whether there is output that the socket did not take yet."""
-        return self._unsent is not None
+    def unsent(self) -> int:
+        """Bytes of output that the socket did not take yet."""
+        return self._unsent.size if self._unsent is not None else 0
 
     def flush(self) -> None:
         peer = self.peer
         ready = peer.ready
         if ready:
-            if self._unsent is not None:
+            if self._unsent is None:
+                self._send(ready)
+            else:
                 self._queue(ready)
                 if self.fd >= 0:
                     self._await_writable()  # more may wait now than a peer is allowed before it reads
-            else:
-                self._send(ready)
         if peer.closing and self._unsent is None and peer.held is None:
             self._close()
 
     def _send(self, ready: list[Any]) -> None:
-        """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large.
+        """Sends a turn's output: joined, with one call, or from where it lies when a piece of it is large.
 
         Args:
             ready: bytes; and what is kept, if the peer has `large`.
         """
-        peer = self.peer
-        large = peer.large
-        if large:
-            peer.large = peer.held is not None  # what is held back may be large, too
-            if len(ready) > _PIECES or not _in_memory(ready):
-                self._unsent = []
-                self._queue(ready)
-                self._send_pieces()
-                return
+        if self.peer.large:
+            self._queue(ready)
+            self._send_unsent()
+            return
+        data = ready[0] if len(ready) == 1 else b"".join(ready)
+        ready.clear()
         try:
-            if large:
-                size = sum(map(len, ready))
-                sent = self._sock.sendmsg(ready)
-            else:
-                if len(ready) > 1:
-                    ready[:] = (b"".join(ready),)
-                data = ready[0]
-                size = len(data)
-                sent = self._sock.send(data)
+            sent = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
             self._lost(error)
             return
         self._stats.bytes_out += sent
-        if sent < size:
-            self._unsent = _rest(ready, sent)
-            self._unsent_size = size - sent
+        if sent < len(data):
+            self._unsent = unsent = Unsent()
+            unsent.add((data,))
+            unsent.drop(sent)
             self._await_writable()
-        ready.clear()
-
-    def writable(self) -> None:
-        self._send_pieces()
-        self._resume()
-        if self.peer.closing:
-            self.flush()
 
     def _queue(self, ready: list[Any]) -> None:
         """Puts output behind what the socket did not take."""
         unsent = self._unsent
-        assert unsent is not None
-        if self._unsent_size > self._hub.max_output:  # before this: one result may be larger than the bound
+        if unsent is None:
+            unsent = self._unsent = Unsent()
+        if unsent.size > self._hub.max_output:  # before this: one result may be larger than the bound
             logger.error(
                 "%s does not read its replies: %d bytes wait, the limit is %d (--max-output); it is dropped",
                 self.peer.address.decode(),
-                self._unsent_size,
+                unsent.size,
                 self._hub.max_output,
             )
             self._close()
             return
-        unsent.extend(ready)
-        self._unsent_size += sum(map(len, ready))
+        peer = self.peer
+        if peer.large:
+            peer.large = peer.held is not None  # what is held back may be large, too
+            unsent.add(ready)
+        else:
+            unsent.add((b"".join(ready),))
         ready.clear()
 
-    def _send_pieces(self) -> None:
-        """Sends from the pieces where they lie, so that a large workload is not copied."""
+    def writable(self) -> None:
+        self._send_unsent()
+        self._resume()
+        if self.peer.closing:
+            self.flush()
+
+    def _send_unsent(self) -> None:
         unsent = self._unsent
-        position = 0
-        while unsent is not None and position < len(unsent):
-            first = unsent[position]
-            pieces: list[_Unsent] = []
-            try:
-                if isinstance(first, Piped):
-                    first = unsent[position] = first.outlet()
-                if isinstance(first, Outlet):
-                    sent = first.send(self.fd)
-                else:
-                    pieces = unsent[position : position + _PIECES]
-                    sent = self._write(pieces)
-            except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                break
-            except OSError as error:
-                self._lost(error)
-                return
-            self._stats.bytes_out += sent
-            self._unsent_size -= sent
-            if isinstance(first, Outlet):
-                if not len(first):
-                    position += 1
-                continue
-            for piece in pieces:
-                if sent < len(piece):
-                    break
-                sent -= len(piece)
-                position += 1
-            if sent:
-                piece = unsent[position]
-                assert isinstance(piece, bytes | memoryview)
-                unsent[position] = memoryview(piece)[sent:]
         if unsent is None:
             return
-        if position < len(unsent):
-            del unsent[:position]
+        before = unsent.size
+        try:
+            unsent.send(self.fd, self._write)
+        except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             self._await_writable()
+        except OSError as error:
+            self._lost(error)
         else:
-            self._unsent = None
-            self._unsent_size = 0
-            if self._writing and self._backlog is None:
-                self._writing = False
-                self._paused = False
-                if self.peer.closing:
-                    self._hub.reactor.unwatch(self.fd)
-                else:
-                    self._listen()
+            self._all_sent()
+        self._stats.bytes_out += before - unsent.size
 
-    def _write(self, pieces: list[Any]) -> int:
-        """Sends what stands before the first that is kept."""
-        for index, piece in enumerate(pieces):
-            if isinstance(piece, Piped):
-                return self._sock.sendmsg(pieces[:index], (), socket.MSG_MORE)
-        return self._sock.sendmsg(pieces)
+    def _write(self, pieces: list[Any], kept_follows: bool) -> int:
+        return self._sock.sendmsg(pieces, (), socket.MSG_MORE if kept_follows else 0)
+
+    def _all_sent(self) -> None:
+        self._unsent = None
+        if self._writing and self._backlog is None:
+            self._writing = False
+            self._paused = False
+            if self.peer.closing:
+                self._hub.reactor.unwatch(self.fd)
+            else:
+                self._listen()
 
     def _await_writable(self) -> None:
-        pause = self._unsent_size > PAUSE_READING or self._backlog is not None
+        pause = self.unsent > PAUSE_READING or self._backlog is not None
         if self.peer.gone:
             pause = self._paused
         if not self._writing or pause != self._paused:
@@ -446,7 +388,6 @@ class Connection:
         hub.reactor.unwatch(self.fd)
         self.fd = -1
         self._unsent = None
-        self._unsent_size = 0
         self._intake = None
         self._backlog = None
         self._sock.close()

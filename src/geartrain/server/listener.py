@@ -115,7 +115,7 @@ class Hub:
     @property
     def sends(self) -> bool:
         """Whether some connection has output that its socket did not take yet."""
-        return any(connection.sends for connection in self.connections)
+        return any(connection.unsent for connection in self.connections)
 
     def read_no_more(self) -> None:
         """Has all connections send only."""

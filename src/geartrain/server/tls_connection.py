@@ -57,26 +57,20 @@ class TlsConnection(Connection):
             self.readable()  # it was read from the socket while other packets waited, and epoll knows nothing of it
 
     def flush(self) -> None:
-        """TLS has no sendmsg, and must be given the same bytes again after a refusal: always through pieces."""
+        """TLS has no sendmsg, and must be given the same bytes again after a refusal: always from `Unsent`."""
         peer = self.peer
         if self.fd < 0:
             peer.ready.clear()
             return
         if peer.ready:
             blocked = self._unsent is not None
-            if not blocked:
-                self._unsent = []
-            if peer.large:
-                peer.large = peer.held is not None
-                self._queue(peer.ready)
-            else:
-                self._queue([peer.take()])
+            self._queue(peer.ready)
             if self._shaken and not blocked:
-                self._send_pieces()
+                self._send_unsent()
         if peer.closing and self._unsent is None and peer.held is None:
             self._close()
 
-    def _write(self, pieces: list[Any]) -> int:
+    def _write(self, pieces: list[Any], kept_follows: bool) -> int:
         return self._tls.send(pieces[0])
 
     def _shake(self) -> bool:
