@@ -87,7 +87,7 @@ class ServerError(GeartrainError):
     """
 
     def __init__(self, code: str, text: str) -> None:
-        super().__init__(f"{code}: {text}")
+        super().__init__(f"{code}: {text}" if text != code else code)
         self.code = code
         self.text = text
 

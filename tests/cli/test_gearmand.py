@@ -125,6 +125,13 @@ class TestAnswers:
         assert run(gearmand("--check-args", "-q", "libsqlite3", f"--libsqlite3-db={tmp_path}/q")) == (0, b"", b"")
         assert not (tmp_path / "q").exists()
 
+    def test_check_args_tells_what_the_log_would_warn_of(self, tmp_path: Path) -> None:
+        (tmp_path / "gearmand.conf").write_text("--job-retries=0 stray")
+        done = run(gearmand("--check-args", "--config-file", str(tmp_path / "gearmand.conf")))
+        assert done.status == 0
+        assert "'stray' belongs to no option" in done.said
+        assert "job-retries 0 means one attempt" in done.said
+
     @pytest.mark.parametrize(
         ("flags", "said"),
         [
@@ -133,6 +140,9 @@ class TestAnswers:
             (["-q", "libsqlite3"], "--libsqlite3-db"),
             (["--check-args", "--ssl"], "--ssl-certificate and --ssl-key"),
             (["--ssl", "--ssl-certificate=/nowhere", "--ssl-key=/nowhere"], "/nowhere cannot be read: No such file"),
+            (["--check-args", "-u", "nobody-of-that-name"], "gearmand: Could not find user : nobody-of-that-name"),
+            (["--check-args", "-r", "http", "--http-token-file=/nowhere"], "/nowhere cannot be read"),
+            (["--check-args", "-r", "http", "--http-origins=example.org"], "An origin is as https://host"),
             (["-u", "nobody-of-that-name"], "gearmand: Could not find user : nobody-of-that-name"),
             (["-f", "99999999999"], "gearmand: Failed to set limit for the number of file descriptors."),
             (["-P", "/nowhere/pid", "-l", "none"], "gearmand: Could not open pid file for writing: /nowhere/pid"),

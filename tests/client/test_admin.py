@@ -50,6 +50,7 @@ def test_jobs_and_functions(admin: AdminClient, address: str) -> None:
     with pytest.raises(ServerError) as caught:
         admin.cancel_job("H:nowhere:1")
     assert caught.value.code == "UNKNOWN_JOB"
+    assert str(caught.value) == "UNKNOWN_JOB"
 
 
 def test_workers_with_spaces_in_their_ids(admin: AdminClient, address: str) -> None:
@@ -77,7 +78,7 @@ def test_functions_are_made_limited_and_dropped(admin: AdminClient, address: str
         admin.maxqueue("made", 3, 2, 1)
         client.do_background("made")
         admin.maxqueue("made")
-    with pytest.raises(ServerError):
+    with pytest.raises(ServerError, match="function not found"):
         admin.drop_function("nevermade")
     admin.create_function("short")
     admin.drop_function("short")

@@ -1,5 +1,6 @@
 """Who may: this machine's user, but not the pages that are open in the user's browser, and others with the token."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,7 @@ def test_other_machines_change_nothing_where_there_is_no_token(site: Site) -> No
     reply = wire.send(get("/_gearman/api/jobs", OTHER_MACHINE)).reply()
     assert reply.status == 403
     assert b"--http-token-file" in reply.body
+    assert json.loads(reply.body)["error"]["code"] == "NO_TOKEN"  # as everything from the API
     assert site.wire().send(post("/_gearman/api/jobs", NEW_JOB, JSON, OTHER_MACHINE)).reply().status == 403
 
 

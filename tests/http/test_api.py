@@ -392,6 +392,7 @@ def test_every_path_is_described_and_answers(site: Site) -> None:
     document = api.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     names = set(document["components"]["schemas"])
+    assert {"/_gearman/api/events", "/_gearman/api/jobs"} <= set(document["paths"])
 
     def refs(node: Any) -> None:
         if isinstance(node, dict):

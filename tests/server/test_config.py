@@ -12,7 +12,7 @@ from geartrain.cli.gearmand import DEFAULTS
 from geartrain.errors import ConfigError
 from geartrain.server.arguments import parse_arguments
 from geartrain.server.config import Address, Config, attempts, parse_address
-from geartrain.server.options import BY_LONG, BY_SHORT, CONVERTERS, OPTIONS
+from geartrain.server.options import BY_LONG, BY_SHORT, CONVERTERS, OPTIONS, Option
 from geartrain.server.sources import Settings, gather
 from geartrain.server.texts import help_text, markdown_table, toml_template
 from tests.services import program
@@ -308,6 +308,19 @@ class TestFiles:
         examples = [line.removeprefix("# ") for line in lines if line.removeprefix("# ").split(" = ")[0] in BY_LONG]
         assert len(examples) == len([o for o in OPTIONS if not o.action and o.field != "config_file"])
         assert tomllib.loads("\n".join(examples))
+
+    @pytest.mark.parametrize("option", [o for o in OPTIONS if not o.action and o.field != "config_file"])
+    def test_each_line_of_the_template_can_be_put_in_force(self, option: Option, tmp_path: Path) -> None:
+        start = f"# {option.long} = "
+        line = next(line for line in toml_template(settings()).splitlines() if line.startswith(start))
+        path = tmp_path / "one.toml"
+        path.write_text(line.removeprefix("# "))
+        try:
+            config("--config-file", str(path))
+        except ConfigError:
+            # These need others, or a file.
+            if not (option.reads or option.long in ("ssl", "ssl-verify-client")):
+                raise
 
 
 class TestTls:

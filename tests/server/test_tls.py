@@ -9,7 +9,8 @@ from signal import SIGHUP
 import pytest
 import trustme
 
-from geartrain.errors import ConfigError
+from geartrain.client.admin import AdminClient
+from geartrain.errors import ConfigError, ConnectionLost
 from geartrain.server.config import Config
 from geartrain.server.tls import server_context
 from tests.cli.programs import Running, argv_of, free_port, wait_until
@@ -124,6 +125,11 @@ def test_verified_clients_need_a_certificate(files: Files, start: Start) -> None
     _, port = start(*files.flags, f"--ssl-ca-file={files.ca_file}", "--ssl-verify-client")
     with connect(port, files.identified()) as connection:
         assert ask(connection).startswith(b"OK ")
+    with (
+        AdminClient(f"localhost:{port}", ssl_ca_file=files.ca_file) as admin,
+        pytest.raises(ConnectionLost, match=rf"^localhost:{port}: (the server closed it|.* without a certificate)"),
+    ):
+        admin.status()
     with pytest.raises((ssl.SSLError, ConnectionError)):
         # In TLS 1.3 the client learns of the refusal with the first answer.
         ask_once(port, files.trusting())

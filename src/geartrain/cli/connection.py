@@ -45,7 +45,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--server",
         action="append",
         metavar="HOST[:PORT]",
-        help="may be repeated or hold a list with commas (default: $GEARMAN_SERVERS, $GEARMAN_SERVER, localhost:4730)",
+        help="may be repeated or hold a list with commas (default: $GEARMAN_SERVER, $GEARMAN_SERVERS, localhost:4730)",
     )
     add_tls_options(group)
 

@@ -166,7 +166,7 @@ def _once(args: argparse.Namespace, wanted: Sequence[tuple[Operation, Sequence[s
 
 def _print_error(operation: Operation, error: ServerError) -> None:
     sys.stdout.flush()  # so that both streams stay in order on one terminal
-    text = error.code if error.text == error.code else f"{error.code} {error.text}"
+    text = error.text if error.code in ("ERR", error.text) else f"{error.code} {error.text}"
     print(f"Error: {text}", file=sys.stderr, flush=True)
     if operation.option == "shutdown" and error.code == "UNKNOWN_COMMAND":
         say("this server has no shutdown; stop its process instead (--getpid)", program="gearadmin")

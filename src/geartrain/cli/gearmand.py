@@ -44,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from geartrain.server import process
 
         if settings.action == "check":
-            process.check(settings.config)
-            return 0
+            return process.answer_check(settings, PROGRAM)
     except GeartrainError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1

@@ -1,13 +1,22 @@
 """The parser of the user's commands of `geartrain`.
 
-Owns what argparse lacks there: options between operands, and a command line behind ``--``. Knows no single command.
+Owns what argparse lacks there: options between operands, a command line behind ``--``, and help that leaves the names
+of options whole. Knows no single command.
 """
 
 import argparse
 import sys
+import textwrap
 from typing import Any
 
-__all__ = ["add_command"]
+__all__ = ["HelpFormatter", "add_command"]
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Breaks no line at a hyphen: who searches for an option finds it."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,7 +70,7 @@ def add_command(
         usage=usage,
         description=help,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.splits = splits
     # `subparsers.add_parser` makes parsers of the parent's class only, so this one is registered by hand.

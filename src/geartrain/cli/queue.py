@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Self
 
-from geartrain.cli.exits import EXIT_STATUSES, Exit, guarded
+from geartrain.cli.exits import Exit, guarded
 from geartrain.cli.terminal import ProgressBar, say
 from geartrain.errors import ConfigError
 from geartrain.stores import find
@@ -24,7 +24,7 @@ __all__ = ["HELP", "add_parser", "run"]
 HELP: Final = "export, import or copy a durable queue"
 _PROGRAM: Final = "geartrain queue"
 
-_EPILOG: Final = f"""\
+_EPILOG: Final = """\
 A queue is named by its type and the options of that type, as gearmand has them, or their last words:
   sqlite db=/var/lib/gearmand/queue.db             postgres conninfo='host=db1 dbname=jobs' table=queue
   mysql host=db1 user=gearman db=jobs              redis server=cache1 prefix=_gear_
@@ -40,7 +40,9 @@ Stop the servers of both queues before. A queue that a server of ours holds is r
 neither does anything on memcached. The command can be broken off and run again: what has arrived is not sent twice.
 
 exit status:
-{EXIT_STATUSES}
+  0  all went well
+  1  a queue or file cannot be used; the sentence says which, and why
+  2  the command line or a setting is wrong
 """
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from geartrain import __version__
+from geartrain.cli.parsers import HelpFormatter
 from geartrain.errors import GeartrainError
 from geartrain.server.arguments import Given, take
 from geartrain.server.foreign import foreign_options, option_named
@@ -69,7 +70,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help=HELP,
         description=f"{HELP[0].upper()}{HELP[1:]}. It runs until Ctrl-C.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -130,8 +131,7 @@ def run(args: argparse.Namespace) -> int:
             print(texts.toml_template(settings), end="")
             return 0
         if settings.action == "check":
-            process.check(settings.config)
-            return 0
+            return process.answer_check(settings, PROGRAM)
         if not settings.chosen("libsqlite3-db") and "libsqlite3-db" in settings.config.queue_options:
             _make_state_folder()
     except (GeartrainError, OSError) as error:

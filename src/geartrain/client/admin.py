@@ -199,7 +199,11 @@ class AdminClient:
             self._transport = connect(self.server, self._context, self.timeout or 60.0)
         data = line + b"\r\n"  # gearmand's `create function` cuts two bytes off the line's end
         while data:
-            count = self._transport.send(data)
+            try:
+                count = self._transport.send(data)
+            except ConnectionLost as error:
+                self.close()
+                raise ConnectionLost(f"{self.server}: {error}") from error
             data = data[count:]
             if not count and not self._transport.wait(_left(deadline), read=False, write=True):
                 self.close()
@@ -211,9 +215,9 @@ class AdminClient:
         while not self._lines:
             try:
                 data = self._transport.recv(_left(deadline))
-            except ConnectionLost:
+            except ConnectionLost as error:
                 self.close()
-                raise
+                raise ConnectionLost(f"{self.server}: {error}") from error
             if data is None:
                 self.close()
                 raise RequestTimeout(f"{self.server} gave no whole answer within {self.timeout:g} s")
@@ -266,5 +270,8 @@ def _worker(line: str) -> WorkerRecord:
 
 
 def _error(line: str) -> ServerError:
-    code, _, text = line.removeprefix("ERR").strip().partition(" ")
+    words = line.removeprefix("ERR").strip()
+    code, _, text = words.partition(" ")
+    if not code.isupper():
+        return ServerError("ERR", words)  # `drop function` gives a sentence, and no code
     return ServerError(code, text.replace("+", " ") or code)

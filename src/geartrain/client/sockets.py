@@ -28,6 +28,12 @@ SHORT: Final = 0.01
 """Seconds that `recv_more_than` waits for more."""
 
 _TIMEVAL: Final = Struct("@ll")
+_TLS_REASONS: Final = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it takes nobody without a certificate: name ssl_certificate and ssl_key",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS on this port",
+}
+"""OpenSSL's names for what a user can do something about."""
 
 
 class Transport:
@@ -281,6 +287,10 @@ def reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate was refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "the server closed it"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return _TLS_REASONS.get(error.reason) or f"TLS: {error.reason.replace('_', ' ').lower()}"
     if isinstance(error, ConnectionError) and error.errno:
         return os.strerror(error.errno)  # asyncio writes the address once more where the reason should be
     if isinstance(error, OSError) and error.strerror:

@@ -61,13 +61,11 @@ class Parts:
         self.history = History(server)
         looks = Looks(server)
         self.events = Events(looks, self.history)
-        self._access = access
-        router = Router(server, access, API, _table(self.history, looks))
+        router = Router(server, access, API, _table(self.history, looks, self.events))
         routes: list[BaseRoute] = [
             Route("/", _to_dashboard),
             Route("/_gearman", _to_dashboard),
             Route("/metrics", self._metrics),
-            Route(f"{API}/events", self._events),
             Mount(API, router),
         ]
         if _STATIC.is_dir():
@@ -88,13 +86,6 @@ class Parts:
     async def _metrics(self, request: "Request") -> Response:
         content, kind = await self.metrics.render(request.headers.get("accept", ""))
         return Response(content, headers={"Content-Type": kind, "Cache-Control": "no-store"})
-
-    async def _events(self, request: "Request") -> Response:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
-        origin = request.headers.get("origin", "")
-        if origin and self._access.allows_origin(origin.encode("latin-1")):
-            headers |= {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
-        return StreamingResponse(self.events.stream(), media_type="text/event-stream", headers=headers)
 
 
 class _Static(StaticFiles):
@@ -119,9 +110,12 @@ async def _to_dashboard(request: "Request") -> Response:
     return RedirectResponse("/_gearman/")
 
 
-def _table(history: History, looks: Looks) -> list[ApiRoute]:
+def _table(history: History, looks: Looks, events: Events) -> list[ApiRoute]:
     async def look(asked: Asked) -> Answer:
         return Response(await snapshot(looks), media_type="application/json")
+
+    async def stream(asked: Asked) -> Answer:
+        return StreamingResponse(events.stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     async def samples(asked: Asked) -> Answer:
         if name := asked.query.get("function", ""):
@@ -143,6 +137,12 @@ def _table(history: History, looks: Looks) -> list[ApiRoute]:
             handler=look,
             answer="Snapshot",
             help="Functions, workers, running jobs and totals at this moment, as the dashboard shows them.",
+        ),
+        ApiRoute(
+            method="GET",
+            path="/events",
+            handler=stream,
+            help="The same as server-sent events: `snapshot` at first, then `change` each second.",
         ),
         ApiRoute(
             method="GET",

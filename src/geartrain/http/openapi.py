@@ -50,7 +50,8 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             "addresses": {"type": "array", "items": _TEXT}, "http": {"type": "array", "items": _TEXT}, "ready": _FLAG,
             "draining": _FLAG, "replaying": _FLAG, "queue_type": _TEXT,
             "store_down": {**_TEXT, "description": "why the store takes nothing; empty while it works"},
-            "jobs": _COUNT, "running": _COUNT, "functions": _COUNT, "connections": _COUNT, "job_retries": _COUNT,
+            "jobs": _COUNT, "running": _COUNT, "functions": _COUNT, "connections": _COUNT,
+            "job_retries": {**_COUNT, "description": "how often a job is given to a worker; 0: no limit"},
             "exceptions": _FLAG, "max_packet": _COUNT, "tls": _FLAG,
         }
     ),

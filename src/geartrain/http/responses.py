@@ -1,11 +1,13 @@
 """Responses: the bytes of HTTP answers that need no Starlette.
 
-Owns the status lines, what an error looks like (a sentence, or JSON for those who ask for it), and chunks.
+Owns the status lines, what an error looks like (a sentence, or JSON from the API and for those who ask), and chunks.
 """
 
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+
+from geartrain.http.request import OURS
 
 if TYPE_CHECKING:
     from geartrain.http.request import Request
@@ -14,6 +16,7 @@ __all__ = ["CONTINUE", "LAST_CHUNK", "chunk", "error", "head", "readable", "stat
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
+_API: Final = OURS + b"/api/"
 _LINES: Final[dict[int, bytes]] = {s.value: f" {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 
@@ -68,7 +71,7 @@ def error(
     fields: bytes = b"",
     keep_alive: bool = True,
 ) -> bytes:
-    """An error's whole answer: JSON where Accept asks for it, plain text otherwise.
+    """An error's whole answer: JSON from the API and where Accept asks for it, plain text otherwise.
 
     Args:
         request: what is answered.
@@ -83,7 +86,7 @@ def error(
         keep_alive: whether another request may follow.
     """
     shown = handle.decode("utf-8", "backslashreplace")
-    if request.accepts(b"application/json"):
+    if request.accepts(b"application/json") or request.function.startswith(_API):
         content: dict[str, Any] = {"code": code, "message": text}
         if handle:
             content["handle"] = shown

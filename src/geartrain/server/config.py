@@ -4,6 +4,7 @@ Owns what a setting is called, its type, its default, and which values go togeth
 Knows neither where a setting came from (sources.py: flags, environment, file) nor who uses it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -19,6 +20,7 @@ LEVELS: Final = ("FATAL", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "IN
 LOG_FORMATS: Final = ("text", "json")
 LOOPS: Final = ("auto", "asyncio", "uvloop")
 DOORS: Final = ("open", "token", "off")
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?")
 MAX_PACKET_LIMIT: Final = (1 << 32) - 1
 """The length in a packet's header has 32 bits."""
 
@@ -184,6 +186,11 @@ class Config:
         ):
             if value not in values:
                 raise ConfigError(f"{name} cannot be {value!r}. It is one of {', '.join(values)}.")
+        for origin in self.http_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"http-origins cannot be {origin!r}. An origin is as https://host or http://host:port."
+                )
         for name, port in (("port", self.port), ("http-port", self.http_port)):
             if not 0 <= port <= 65535:
                 raise ConfigError(f"{name} cannot be {port}. It is a number from 0 to 65535.")

@@ -49,16 +49,25 @@ def allow_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 
 
+def find_user(name: str) -> pwd.struct_passwd:
+    """Looks a user up.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigError(f"Could not find user : {name}") from None
+
+
 def switch_user(name: str) -> None:
     """Becomes another user for good.
 
     Raises:
         ConfigError: there is no such user, or this process is not root's.
     """
-    try:
-        user = pwd.getpwnam(name)
-    except KeyError:
-        raise ConfigError(f"Could not find user : {name}") from None
+    user = find_user(name)
     if os.geteuid() == user.pw_uid:
         return
     # Later this user may be unable to read Python's own folder, and these two are imported when they are needed:

@@ -28,6 +28,7 @@ class Option:
         field: its field in `Config`. Empty: it belongs to a queue (`Config.queue_options`) or is an action.
         help: one sentence.
         default: as shown in the help; empty when there is none to speak of.
+        example: what the printed settings file shows where no default can stand.
         since: the first gearmand that has it, or ``ours``.
         docker: the Docker images of gearmand know it in their environment.
         bare: its name there, where that is not the long name.
@@ -44,6 +45,7 @@ class Option:
     field: str = ""
     help: str
     default: str = ""
+    example: str = ""
     since: str = "1.1"
     env: tuple[str, ...] = ()
     docker: bool = False
@@ -204,15 +206,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_GENERAL, long="print-config", kind="flag", action="print-config", since="ours", help="Print a commented TOML file with the settings in force and leave."),
     Option(group=_GENERAL, long="daemon", short="d", kind="flag", field="daemon", help="Detach and run in the background, once the port is open."),
     Option(group=_GENERAL, long="pid-file", short="P", field="pid_file", default="/var/gearmand.pid", help="Write the process id to this file."),
-    Option(group=_GENERAL, long="user", short="u", field="user", help="Run as this user (when started by root)."),
-    Option(group=_GENERAL, long="file-descriptors", short="f", kind="count", field="file_descriptors", docker=True, default="all that are allowed", help="How many file descriptors to ask the system for; each connection needs one."),
+    Option(group=_GENERAL, long="user", short="u", field="user", example="gearman", help="Run as this user (when started by root)."),
+    Option(group=_GENERAL, long="file-descriptors", short="f", kind="count", field="file_descriptors", docker=True, default="all that are allowed", example="65536", help="How many file descriptors to ask the system for; each connection needs one."),
     Option(group=_GENERAL, long="coredump", kind="flag", field="coredump", help="Leave a core file after a crash."),
     Option(group=_GENERAL, long="drain-timeout", kind="seconds", field="drain_timeout", since="ours", default="5", help="Seconds that running jobs may go on after SIGTERM. With none running the server leaves at once."),
     Option(group=_GENERAL, long="loop", kind="loop", field="loop", since="ours", default="auto", help="The event loop: auto and asyncio are Python's own, uvloop is the extra [fast]."),
     Option(group=_GENERAL, long="threads", short="t", kind="whole", field="threads", docker=True, default="4", help="Accepted without a meaning.", idle="one thread serves all connections"),
 
     Option(group=_CONNECTIONS, long="port", short="p", kind="port", field="port", docker=True, bare="LISTEN_PORT", default="4730", help="The port to listen on. 0 takes any free one."),
-    Option(group=_CONNECTIONS, long="listen", short="L", kind="list", field="listen", docker=True, default="all addresses", help="Where to listen: host, host:port, [::1]:4730 or unix:/path. May be given several times."),
+    Option(group=_CONNECTIONS, long="listen", short="L", kind="list", field="listen", docker=True, default="all addresses", example="127.0.0.1", help="Where to listen: host, host:port, [::1]:4730 or unix:/path. May be given several times."),
     Option(group=_CONNECTIONS, long="backlog", short="b", kind="count", field="backlog", docker=True, default="32", help="How many connections may wait to be accepted."),
     Option(group=_CONNECTIONS, long="keepalive", kind="flag", field="keepalive", docker=True, default="on", help="Find dead peers by TCP keepalive. On by itself here."),
     Option(group=_CONNECTIONS, long="no-keepalive", kind="no", field="keepalive", since="ours", help="Do not use TCP keepalive."),
@@ -246,11 +248,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_TLS, long="ssl-key", field="ssl_key", env=("GEARMAND_SERVER_KEY", "GEARMAND_SSL_KEY"), help="The certificate's private key (PEM)."),
     Option(group=_TLS, long="ssl-verify-client", kind="flag", field="ssl_verify_client", since="ours", help="Serve only clients with a certificate that --ssl-ca-file signed."),
 
-    Option(group=_HTTP, long="protocol", short="r", kind="protocol", field="protocol", help="http opens the HTTP gateway beside the Gearman port; none does not."),
+    Option(group=_HTTP, long="protocol", short="r", kind="protocol", field="protocol", example="http", help="http opens the HTTP gateway beside the Gearman port; none does not."),
     Option(group=_HTTP, long="http-port", kind="port", field="http_port", default="8080", help="The gateway's port."),
     Option(group=_HTTP, long="http-host", field="http_host", since="ours", default="127.0.0.1", help="The gateway's address; several with commas between. 0.0.0.0 opens it to other machines: see --http-token-file."),
-    Option(group=_HTTP, long="http-names", kind="list", field="http_names", since="ours", help="Further host names under which browsers and programs ask for the gateway. This machine's name and all numbers need not be given."),
-    Option(group=_HTTP, long="http-origins", kind="list", field="http_origins", since="ours", help="Other web sites whose pages may call from a browser, as https://example.org."),
+    Option(group=_HTTP, long="http-names", kind="list", field="http_names", since="ours", example="jobs.example.org", help="Further host names under which browsers and programs ask for the gateway. This machine's name and all numbers need not be given."),
+    Option(group=_HTTP, long="http-origins", kind="list", field="http_origins", since="ours", example="https://example.org", help="Other web sites whose pages may call from a browser, as https://example.org."),
     Option(group=_HTTP, long="http-read", kind="door", field="http_read", since="ours", default="token", help="Who may read the API, the dashboard and the metrics from other machines: open (all), token or off."),
     Option(group=_HTTP, long="http-gateway", kind="door", field="http_gateway", since="ours", default="open", help="Who may call functions over HTTP from other machines: open (all), token or off."),
     Option(group=_HTTP, long="http-token-file", field="http_token_file", since="ours", help="A file with the token for changing actions over HTTP. Without one, $GEARMAND_HTTP_TOKEN has the token."),
@@ -264,19 +266,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
 
     Option(group=_POSTGRES, long="libpq-conninfo", secret=True, help="What to connect to, as libpq has it: 'host=... dbname=...'. PGHOST, PGPASSFILE and so on work too."),
     Option(group=_POSTGRES, long="libpq-table", default="queue", help="The table."),
-    Option(group=_POSTGRES, long="libpq-password-file", since="ours", help="A file with the password."),
+    Option(group=_POSTGRES, long="libpq-password-file", since="ours", example="/run/secrets/postgres", help="A file with the password."),
 
     Option(group=_MYSQL, long="mysql-host", docker=True, default="localhost", help="The database server."),
     Option(group=_MYSQL, long="mysql-port", kind="port", docker=True, default="3306", help="Its port."),
     Option(group=_MYSQL, long="mysql-socket", docker=True, since="ours", help="Its unix socket."),
     Option(group=_MYSQL, long="mysql-user", docker=True, help="The user."),
     Option(group=_MYSQL, long="mysql-password", docker=True, secret=True, help="The password. Other users of this machine can read it here; see the next option."),
-    Option(group=_MYSQL, long="mysql-password-file", reads="mysql-password", docker=True, since="ours", help="A file with the password."),
+    Option(group=_MYSQL, long="mysql-password-file", reads="mysql-password", docker=True, since="ours", example="/run/secrets/mysql", help="A file with the password."),
     Option(group=_MYSQL, long="mysql-db", docker=True, help="The database."),
     Option(group=_MYSQL, long="mysql-table", docker=True, default="gearman_queue", help="The table."),
 
     Option(group=_DRIZZLE, long="libdrizzle-host", since="0.x", help="The database server."),
-    Option(group=_DRIZZLE, long="libdrizzle-port", kind="port", since="0.x", help="Its port."),
+    Option(group=_DRIZZLE, long="libdrizzle-port", kind="port", since="0.x", example="3306", help="Its port."),
     Option(group=_DRIZZLE, long="libdrizzle-uds", since="0.x", help="Its unix socket."),
     Option(group=_DRIZZLE, long="libdrizzle-user", since="0.x", help="The user."),
     Option(group=_DRIZZLE, long="libdrizzle-password", since="0.x", secret=True, help="The password."),
@@ -290,7 +292,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(group=_REDIS, long="redis-db", docker=True, since="ours", default="0", help="The number of the database."),
     Option(group=_REDIS, long="redis-user", docker=True, since="ours", help="The user, where redis has more than one."),
     Option(group=_REDIS, long="redis-password", docker=True, secret=True, help="The password. Other users of this machine can read it here; see the next option."),
-    Option(group=_REDIS, long="redis-password-file", reads="redis-password", docker=True, since="ours", help="A file with the password."),
+    Option(group=_REDIS, long="redis-password-file", reads="redis-password", docker=True, since="ours", example="/run/secrets/redis", help="A file with the password."),
     Option(group=_REDIS, long="redis-prefix", docker=True, default="_gear_", help="What the keys begin with."),
     Option(group=_REDIS, long="redis-functions", since="ours", help="Names of functions with a hyphen, with commas between: to take apart the keys of gearmand 1.1."),
 

@@ -27,7 +27,7 @@ from geartrain.server.sources import Settings
 from geartrain.server.tls import server_context
 from geartrain.stores import find
 
-__all__ = ["Announce", "check", "http_missing", "serve"]
+__all__ = ["Announce", "answer_check", "check", "http_missing", "serve"]
 
 logger = logging.getLogger("geartrain.server")
 
@@ -53,8 +53,30 @@ def check(config: Config) -> None:
     """
     find(config.queue_type).from_options(config.queue_options, b"H:check:")
     server_context(config)
-    if config.http and (reason := http_missing()):
-        raise ConfigError(reason)
+    if config.user:
+        daemon.find_user(config.user)
+    if config.http:
+        if reason := http_missing():
+            raise ConfigError(reason)
+        from geartrain.http.access import read_token
+
+        read_token(config, os.environ)
+
+
+def answer_check(settings: Settings, program: str) -> int:
+    """Does what ``--check-args`` asks for: `check`, and the warnings that the log would begin with.
+
+    Returns:
+        the exit status 0.
+
+    Raises:
+        ConfigError: from `check`.
+    """
+    check(settings.config)
+    for note in settings.notes:
+        if note.level >= logging.WARNING:
+            print(f"{program}: warning: {note.text}", file=sys.stderr)
+    return 0
 
 
 def serve(settings: Settings, program: str, announce: Announce | None = None) -> int:
@@ -219,5 +241,5 @@ class _Signals:
         self._notifier.reloading()
         self._logs.reopen()
         self._server.reload()
-        logger.log(NOTICE, "reloaded: the log file is open anew, and certificates were read again")
+        logger.log(NOTICE, "reloaded: the log file is open anew; certificates and token, if any, were read again")
         self._notifier.ready(f"listening on {', '.join(self._server.addresses)}")

@@ -22,6 +22,11 @@ def _grouped(*more: Option) -> Iterator[tuple[str, Iterable[Option]]]:
     return groupby((*OPTIONS, *more), key=lambda option: option.group)
 
 
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines. The names of options stay whole: who searches for one finds it."""
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
 def _usage(option: Option) -> str:
     """As gearmand's own help has it: ``-p [ --port ] arg (=4730)``."""
     names = f"-{option.short} [ --{option.long} ]" if option.short else f"--{option.long}"
@@ -43,7 +48,7 @@ def help_text(program: str) -> str:
         lines += ["", f"{group}:"]
         for option in options:
             usage = "  " + _usage(option)
-            text = textwrap.wrap(option.help, _WIDTH - _COLUMN)
+            text = _wrap(option.help, _WIDTH - _COLUMN)
             if len(usage) >= _COLUMN:
                 lines.append(usage)
                 usage = ""
@@ -67,7 +72,7 @@ def toml_template(settings: Settings) -> str:
         if shown:
             lines += ["", f"# {group}"]
         for option in shown:
-            lines += ["", *(f"# {line}" for line in textwrap.wrap(option.help, _WIDTH))]
+            lines += ["", *(f"# {line}" for line in _wrap(option.help, _WIDTH))]
             given = settings.given.get(option.key)
             if option.field == "pid_file" and not settings.chosen(option.key):
                 given = None  # a pid file that somebody names must be writable, the default one need not
@@ -87,12 +92,12 @@ def _toml_value(option: Option, texts: tuple[str, ...]) -> str:
 
 
 def _toml_example(option: Option) -> str:
-    if option.kind == "list":
-        return '["127.0.0.1"]'
     if option.kind in NEEDS_NO_VALUE:
         return "true"
-    default = option.default
-    return default if _is_number(default) else _quote(default if " " not in default else "")
+    text = option.example or (option.default if " " not in option.default else "")
+    if option.kind == "list":
+        return f"[{_quote(text)}]"
+    return text if _is_number(text) else _quote(text)
 
 
 def _is_number(text: str) -> bool:
