@@ -34,10 +34,11 @@ class Unsent:
         self.size = 0
 
     def add(self, pieces: "Iterable[Any]") -> None:
-        """Appends bytes, and what is kept in pipes."""
+        """Appends bytes, and what is kept in pipes. Not what is empty: no write would ever take it away."""
         for piece in pieces:
-            self._pieces.append(piece)
-            self.size += len(piece)
+            if size := len(piece):
+                self._pieces.append(piece)
+                self.size += size
 
     def drop(self, count: int) -> None:
         """Takes away that many bytes that are sent, all of them from memory."""
