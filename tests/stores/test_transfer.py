@@ -159,7 +159,9 @@ def test_a_queue_in_use_is_refused(
     queue = filled(make_queue("libsqlite3"), [job(1)])
     with queue.store():
         assert main(["queue", "export", str(tmp_path / "x"), "--from", *words(queue)]) == 1
-        assert main(["queue", "copy", "--from", *words(make_queue("libsqlite3")), "--to", *words(queue)]) == 1
+        assert (
+            main(["queue", "copy", "--from", *words(filled(make_queue("libsqlite3"), [])), "--to", *words(queue)]) == 1
+        )
     err = capsys.readouterr().err
     assert err.count("is in use by another server") == 2
     assert not (tmp_path / "x").exists()
@@ -178,6 +180,13 @@ def test_a_queue_in_use_is_refused(
 def test_mistakes_are_named(argv: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["queue", *argv]) in (1, 2)
     assert told in capsys.readouterr().err
+
+
+def test_a_missing_source_is_no_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "mistyped.db"
+    assert main(["queue", "export", str(tmp_path / "jobs.json"), "--from", "sqlite", f"db={missing}"]) == 2
+    assert f"There is no queue file {missing}." in capsys.readouterr().err
+    assert not missing.exists()
 
 
 def test_the_file_can_be_read_by_people(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = ["HELP", "add_parser", "run"]
 
 HELP: Final = "export, import or copy a durable queue"
 _PROGRAM: Final = "geartrain queue"
+_FILES: Final = frozenset(("libsqlite3-db", "libtokyocabinet-file"))
 
 _EPILOG: Final = """\
 A queue is named by its type and the options of that type, as gearmand has them, or their last words:
@@ -86,7 +87,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    with _opened(args.from_queue) as (store, next_number), _Progress("exported", next_number) as progress:
+    with (
+        _opened(args.from_queue, source=True) as (store, next_number),
+        _Progress("exported", next_number) as progress,
+    ):
         keys: list[Key] = []
 
         def jobs() -> Iterator[StoredJob]:
@@ -113,7 +117,10 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _copy(args: argparse.Namespace) -> int:
-    with _opened(args.from_queue) as (store, next_number), _Progress("copied", next_number) as progress:
+    with (
+        _opened(args.from_queue, source=True) as (store, next_number),
+        _Progress("copied", next_number) as progress,
+    ):
         source = store if args.move else None
         outcome = _into(args.to_queue, store.load(), next_number, progress, source, merge=args.merge)
     _tell(_summary(outcome, "moved" if args.move else "copied"))
@@ -148,13 +155,18 @@ def _into(
 
 
 @contextlib.contextmanager
-def _opened(words: Sequence[str], prefix: bytes | None = None) -> Iterator[tuple[Store, int]]:
-    """The queue that the words name, and the number that it gives next."""
+def _opened(words: Sequence[str], prefix: bytes | None = None, *, source: bool = False) -> Iterator[tuple[Store, int]]:
+    """The queue that the words name, and the number that it gives next. A source is not made where it is missing."""
     kind, options = words[0], words[1:]
     found = find(kind)
     if find("builtin") is found:
         raise ConfigError(f"{kind} keeps its queue in the server's memory: there is nothing to read or to write.")
-    store = found.from_options(_options(kind, found.options, options), prefix or _default_prefix())
+    given = _options(kind, found.options, options)
+    if source:
+        for name in _FILES & given.keys():
+            if not os.path.exists(given[name]):
+                raise ConfigError(f"There is no queue file {given[name]}.")
+    store = found.from_options(given, prefix or _default_prefix())
     next_number = store.open()
     try:
         yield store, next_number
