@@ -13,6 +13,7 @@ from geartrain.errors import ConfigError
 from geartrain.server.arguments import parse_arguments
 from geartrain.server.config import Address, Config, attempts, parse_address
 from geartrain.server.options import BY_LONG, BY_SHORT, CONVERTERS, OPTIONS, Option
+from geartrain.server.process import check
 from geartrain.server.sources import Settings, gather
 from geartrain.server.texts import help_text, markdown_table, toml_template
 from tests.services import program
@@ -321,6 +322,12 @@ class TestFiles:
             # These need others, or a file.
             if not (option.reads or option.long in ("ssl", "ssl-verify-client")):
                 raise
+
+
+def test_a_loop_that_is_not_installed_is_noticed_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"geartrain\[fast\]"):
+        check(config("--loop", "uvloop"))
 
 
 class TestTls:

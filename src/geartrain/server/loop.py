@@ -10,6 +10,7 @@ Must not know jobs or the protocol.
 """
 
 import asyncio
+import importlib.util
 import logging
 import select
 import selectors
@@ -20,7 +21,7 @@ from typing import Any, Final, Protocol
 from geartrain.errors import ConfigError
 from geartrain.server.pump import Pump, Watched
 
-__all__ = ["GearLoop", "LoopReactor", "Reactor", "reactor_of", "run"]
+__all__ = ["GearLoop", "LoopReactor", "Reactor", "check_loop", "reactor_of", "run"]
 
 logger = logging.getLogger("geartrain.server")
 
@@ -237,6 +238,16 @@ def reactor_of(loop: asyncio.AbstractEventLoop) -> Reactor:
     return loop.poller if isinstance(loop, GearLoop) else LoopReactor(loop)
 
 
+def check_loop(loop: str) -> None:
+    """Looks whether the loop is there.
+
+    Raises:
+        ConfigError: uvloop is asked for and not installed.
+    """
+    if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        raise ConfigError("--loop uvloop needs uvloop: pip install 'geartrain[fast]'")
+
+
 def run(main: Callable[[], Coroutine[Any, Any, int]], loop: str = "auto") -> int:
     """Runs a coroutine to its end on the loop of that name, and returns what it returns.
 
@@ -249,11 +260,10 @@ def run(main: Callable[[], Coroutine[Any, Any, int]], loop: str = "auto") -> int
     """
     # epoll is Linux's; elsewhere asyncio's own selector does, with a call more per packet
     factory: Callable[[], asyncio.AbstractEventLoop] = GearLoop if hasattr(select, "epoll") else asyncio.new_event_loop
+    check_loop(loop)
     if loop == "uvloop":
-        try:
-            import uvloop
-        except ImportError as error:
-            raise ConfigError("--loop uvloop needs uvloop: pip install 'geartrain[fast]'") from error
+        import uvloop
+
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())

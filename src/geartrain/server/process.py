@@ -20,7 +20,7 @@ from geartrain.server import daemon
 from geartrain.server.collector import Collector
 from geartrain.server.config import Config
 from geartrain.server.logs import NOTICE, Logs
-from geartrain.server.loop import run
+from geartrain.server.loop import check_loop, run
 from geartrain.server.notify import Notifier
 from geartrain.server.server import JobServer
 from geartrain.server.sources import Settings
@@ -53,6 +53,7 @@ def check(config: Config) -> None:
     """
     find(config.queue_type).from_options(config.queue_options, b"H:check:")
     server_context(config)
+    check_loop(config.loop)
     if config.user:
         daemon.find_user(config.user)
     if config.http:
