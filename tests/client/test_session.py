@@ -197,3 +197,7 @@ def test_callbacks_wait_to_be_run(session: ClientSession) -> None:
     assert seen == []
     session.run_calls()
     assert seen == [task, task]
+
+
+def test_the_limit_is_the_servers(session: ClientSession) -> None:
+    session.receive(b"\0RES\0\0\0\x0d\xff\xff\xff\xffH:1\0the beginning")

@@ -145,7 +145,24 @@ def test_an_announced_size_takes_no_memory_and_ends_the_stream() -> None:
     assert parser.feed(request(Command.GRAB_JOB) + b"\0REQ\0\0\0\x07\xff\xff\xff\xff") == [(Command.GRAB_JOB, [])]
     assert parser.fault is not None
     assert parser.fault.code == b"ARGUMENT_TOO_LARGE"
+    assert parser.fault.handle == b""
     assert parser.feed(request(Command.GRAB_JOB)) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "came", "handle"),
+    [
+        (Command.WORK_COMPLETE, b"H:1\0the beginning", b"H:1"),
+        (Command.WORK_DATA, b"H:1\0", b"H:1"),
+        (Command.WORK_COMPLETE, b"H:1", b""),  # maybe H:12
+        (Command.SUBMIT_JOB, b"H:1\0", b""),
+    ],
+)
+def test_what_is_too_large_tells_its_job(command: Command, came: bytes, handle: bytes) -> None:
+    parser = Parser(max_packet=1000)
+    parser.feed(request(command, *[b""] * LAYOUTS[command].parts)[:8] + b"\xff\xff\xff\xff" + came)
+    assert parser.fault is not None
+    assert parser.fault.handle == handle
 
 
 @pytest.mark.parametrize("data", [b"\0XYZ\0\0\0\1\0\0\0\0", b"\0REQ\0\0\0\0\0\0\0\0", b"\0REQ\0\0\0\x2b\0\0\0\0"])

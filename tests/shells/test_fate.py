@@ -2,7 +2,7 @@
 
 import pytest
 
-from geartrain import ConnectionLost, Job, TaskState
+from geartrain import ConnectionLost, Job, JobException, TaskState
 from geartrain.protocol.commands import Command as C
 from geartrain.protocol.packets import response
 from geartrain.testing import Server
@@ -55,6 +55,23 @@ def test_a_result_that_never_comes_is_an_error(world: World, function: str) -> N
         with pytest.raises(ConnectionLost, match="while the job H:1 was awaited"):
             next(pieces)
         assert task.handle == b"H:1"
+
+
+def test_a_result_above_the_servers_limit_ends_the_job(world: World, function: str) -> None:
+    """Every worker would send it again."""
+    runs: list[bytes] = []
+
+    def grow(job: Job) -> bytes:
+        runs.append(job.workload)
+        return bytes(int(job.workload))
+
+    with Server(max_packet=500_000) as server, world.worker(server.address) as worker:
+        worker.register(function, grow)
+        with world.client(server.address) as client:
+            with pytest.raises(JobException, match="the limit is 500000 bytes"):
+                client.do(function, b"600000")
+            assert client.do(function, b"400000") == bytes(400_000)
+    assert runs == [b"600000", b"400000"]
 
 
 def test_a_server_that_is_none_is_an_error(world: World, function: str) -> None:

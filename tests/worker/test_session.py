@@ -298,3 +298,9 @@ def test_whatever_the_order_no_slot_holds_two_jobs_and_no_job_is_forgotten(
             step(kind)
     assert (server.queue, server.running, server.number) == (0, 0, submitted)
     assert not session.jobs
+
+
+def test_the_limit_is_the_servers() -> None:
+    """One that takes 256 MiB sends a little more, and its own limit may be higher."""
+    session, _ = made()
+    session.receive(b"\0RES\0\0\0\x0b" + b"\xff\xff\xff\xffH:1\0f\0the beginning")

@@ -18,7 +18,7 @@ from geartrain.client.outgoing import Outgoing
 from geartrain.client.task import BaseTask, JobStatus, Pending
 from geartrain.errors import ConnectionLost, JobException, JobFailed, RemoteProtocolError, ServerError
 from geartrain.protocol.commands import Command
-from geartrain.protocol.packets import HEADER_SIZE, RESPONSE_MAGIC, request
+from geartrain.protocol.packets import HEADER_SIZE, LARGEST, RESPONSE_MAGIC, request
 from geartrain.protocol.parser import TOO_FEW, Parser
 
 __all__ = ["ClientSession"]
@@ -56,7 +56,7 @@ class ClientSession(Outgoing):
         self.name = name
         self.confirmation = 0
         self.calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._parser = Parser(RESPONSE_MAGIC)
+        self._parser = Parser(RESPONSE_MAGIC, LARGEST)  # the limit is the server's: it adds names to a body
         self._queued = 0  # bytes ever put into out
         self._order = 0
         self._created: deque[BaseTask] = deque()

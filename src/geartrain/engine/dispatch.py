@@ -62,7 +62,12 @@ def receive_large(engine: Engine, peer: Peer, item: Item, data: Pieces, now: flo
 
 
 def refuse_stream(engine: Engine, peer: Peer, fault: Fault) -> None:
-    """The stream cannot be read any further: says so where the protocol has a word for it, and closes."""
+    """The stream cannot be read any further: says so where the protocol has a word for it, and closes.
+
+    The job of a result that is too large ends. It would come back from every worker, for ever.
+    """
+    if _running(peer, fault.handle) is not None:
+        _work_exception(engine, peer, [fault.handle, fault.text.encode()])
     if fault.code:
         engine.refuse(peer, fault.code, fault.text.encode())
     engine.close(peer)

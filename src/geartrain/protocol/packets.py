@@ -9,11 +9,23 @@ from typing import Final
 from geartrain.errors import LocalProtocolError, RemoteProtocolError
 from geartrain.protocol.commands import LAYOUTS, Command
 
-__all__ = ["HEADER", "HEADER_SIZE", "REQUEST_MAGIC", "RESPONSE_MAGIC", "pack", "request", "response", "split"]
+__all__ = [
+    "HEADER",
+    "HEADER_SIZE",
+    "LARGEST",
+    "REQUEST_MAGIC",
+    "RESPONSE_MAGIC",
+    "pack",
+    "request",
+    "response",
+    "split",
+]
 
 HEADER: Final = Struct(">4sII")
 """magic, command number, size of the body in bytes; all numbers big-endian."""
 HEADER_SIZE: Final = 12
+LARGEST: Final = (1 << 32) - 1
+"""Bytes that a body can have."""
 REQUEST_MAGIC: Final = b"\0REQ"
 RESPONSE_MAGIC: Final = b"\0RES"
 

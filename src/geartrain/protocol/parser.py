@@ -82,13 +82,15 @@ class Fault:
     Attributes:
         code: an error code of the protocol, or empty where gearmand closes without a word.
         text: the sentence for the wire and the log.
+        handle: the job that a worker's packet speaks of, if it is that which cannot be read.
     """
 
-    __slots__ = ("code", "text")
+    __slots__ = ("code", "handle", "text")
 
-    def __init__(self, code: bytes, text: str) -> None:
+    def __init__(self, code: bytes, text: str, handle: bytes = b"") -> None:
         self.code = code
         self.text = text
+        self.handle = handle
 
 
 class Parser:
@@ -228,11 +230,15 @@ class Parser:
             self._refuse(b"", "the bytes are not a Gearman packet")
             return
         elif len(rest) >= HEADER_SIZE:
-            length: int = _unpack(rest)[1]
+            key: int
+            length: int
+            key, length = _unpack(rest)
             if length > self._max:
+                handle, nul, _ = rest[HEADER_SIZE:].partition(b"\0")
                 self._refuse(
                     b"ARGUMENT_TOO_LARGE",
                     f"A packet of {length} bytes was announced, the limit is {self._max} bytes (--max-packet)",
+                    handle if nul and key - self._base in _FROM_WORKERS else b"",
                 )
                 return
             self.missing = HEADER_SIZE + length - len(rest)
@@ -309,8 +315,8 @@ class Parser:
             offset = end + 1
         return offset
 
-    def _refuse(self, code: bytes, text: str) -> None:
-        self.fault = Fault(code, text)
+    def _refuse(self, code: bytes, text: str, handle: bytes = b"") -> None:
+        self.fault = Fault(code, text, handle)
         self.forget()
 
     def forget(self) -> None:

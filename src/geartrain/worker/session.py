@@ -29,7 +29,7 @@ from typing import Final
 from geartrain.client.outgoing import Outgoing
 from geartrain.errors import RemoteProtocolError
 from geartrain.protocol.commands import Command
-from geartrain.protocol.packets import RESPONSE_MAGIC, request
+from geartrain.protocol.packets import LARGEST, RESPONSE_MAGIC, request
 from geartrain.protocol.parser import TOO_FEW, Parser
 from geartrain.worker.job import Job
 
@@ -132,7 +132,7 @@ class WorkerSession(Outgoing):
         self._slots = slots
         self._functions: dict[bytes, int] = {}
         self._leaving: set[bytes] = set()
-        self._parser = Parser(RESPONSE_MAGIC)
+        self._parser = Parser(RESPONSE_MAGIC, LARGEST)  # the limit is the server's: it adds names to a body
         self._job = job_type
         self._grab = 0
         self._grabbed = False  # ALL_YOURS gives jobs in the form of the last grab, so one grab must come first
