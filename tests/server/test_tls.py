@@ -127,7 +127,10 @@ def test_verified_clients_need_a_certificate(files: Files, start: Start) -> None
         assert ask(connection).startswith(b"OK ")
     with (
         AdminClient(f"localhost:{port}", ssl_ca_file=files.ca_file) as admin,
-        pytest.raises(ConnectionLost, match=rf"^localhost:{port}: (the server closed it|.* without a certificate)"),
+        pytest.raises(  # the reason, or what is left of it where the client's request came behind the server's close
+            ConnectionLost,
+            match=rf"^localhost:{port}: (it takes nobody without a certificate|the server closed it|Connection reset)",
+        ),
     ):
         admin.status()
     with pytest.raises((ssl.SSLError, ConnectionError)):
