@@ -191,7 +191,10 @@ class TestFaultsThatAreFixed:
         """The C tool takes it for 0, and connects to the default port."""
         done = run([*argv_of("geartrain", "gearman"), *words, "-f", "f", "x"])
         assert (done.status, done.out) == (1, b"")
-        assert "abc" in done.said
+        assert "'abc' is no whole number" in done.said
+        assert "a worker's command" not in done.said
+        worker = run([*argv_of("geartrain", "gearman"), "-w", "-f", "f", "wc", *words, "-l"])
+        assert "a worker's command goes behind --" in worker.said
 
     def test_a_reader_that_has_left(self, worker: Worker, function: str, server: Server) -> None:
         """`gearman | head -1` ends quietly."""

@@ -6,6 +6,7 @@ gearman_client.py and gearman_worker.py.
 
 import argparse
 import getopt
+import re
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
@@ -15,6 +16,7 @@ from geartrain.cli.connection import add_tls_options
 from geartrain.cli.exits import EXIT_STATUSES, Exit, describe, exit_for
 from geartrain.cli.process import detach, pid_file
 from geartrain.cli.terminal import reader_left, say
+from geartrain.cli.times import whole
 from geartrain.errors import GeartrainError
 
 __all__ = ["main"]
@@ -62,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _milliseconds(text: str) -> float | None:
     """A time limit in seconds, from milliseconds. Negative: none, as in the C tool."""
-    value = int(text)
+    value = whole(text)
     return value / 1000 if value >= 0 else None
 
 
@@ -79,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     both = result.add_argument_group("both modes")
     both.add_argument("-f", dest="functions", action="append", metavar="FUNCTION", help="function; may be repeated")
     both.add_argument("-h", dest="host", metavar="HOST", help="job server host")
-    both.add_argument("-p", dest="port", type=int, metavar="PORT", help="job server port")
+    both.add_argument("-p", dest="port", type=whole, metavar="PORT", help="job server port")
     both.add_argument(
         "-t",
         dest="timeout",
@@ -112,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
 
     worker = result.add_argument_group("worker mode")
     worker.add_argument("-w", dest="worker", action="store_true", help="be a worker")
-    worker.add_argument("-c", dest="count", type=int, default=0, metavar="COUNT", help="leave after so many jobs")
+    worker.add_argument("-c", dest="count", type=whole, default=0, metavar="COUNT", help="leave after so many jobs")
     result.set_defaults(priority="normal")
     return result
 
@@ -161,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise getopt.GetoptError("no function was given: name at least one with -f")
     except getopt.GetoptError as error:
         say(f"{error.msg} (gearman -H prints help)", program="gearman")
-        if "--" not in words:
+        if "--" not in words and any(re.match("-[a-zA-Z]*w", word) for word in words):
             say("a worker's command goes behind --, as in: gearman -w -f wc -- wc -l", program="gearman")
         return Exit.USAGE if strict else Exit.FAILED
     if args.daemon:

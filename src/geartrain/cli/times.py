@@ -1,6 +1,6 @@
-"""How users write times: ``30s``, ``1h30m``, ``18:30``, ``2026-12-24T18:30``, ``@1766600000``.
+"""How users write numbers and times: ``30s``, ``1h30m``, ``18:30``, ``2026-12-24T18:30``, ``@1766600000``.
 
-Owns these forms. Both functions are types for argparse.
+Owns these forms. All functions are types for argparse.
 """
 
 import argparse
@@ -8,11 +8,23 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-__all__ = ["moment", "seconds"]
+__all__ = ["moment", "seconds", "whole"]
 
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PIECE: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|)")
 _SPAN: Final = re.compile(rf"(?:{_PIECE.pattern})+")
+
+
+def whole(text: str) -> int:
+    """A whole number.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
 
 
 def seconds(text: str) -> float:

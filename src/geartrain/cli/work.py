@@ -18,7 +18,7 @@ from typing import Any, Final
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import Exit, guarded
 from geartrain.cli.parsers import add_command
-from geartrain.cli.times import seconds
+from geartrain.cli.times import seconds, whole
 from geartrain.errors import ConfigError
 
 __all__ = ["HELP", "add_parser", "run"]
@@ -57,8 +57,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "targets", nargs="+", metavar="FUNCTION", help="functions that the command can do, or MODULE:OBJECT"
     )
-    parser.add_argument("-c", "--concurrency", type=int, metavar="N", help="jobs at once (default: 1, or the module's)")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="so many processes (default: 1)")
+    parser.add_argument(
+        "-c", "--concurrency", type=whole, metavar="N", help="jobs at once (default: 1, or the module's)"
+    )
+    parser.add_argument("--processes", type=whole, default=1, metavar="N", help="so many processes (default: 1)")
     parser.add_argument("--lines", action="store_true", help="send each line of the command's output at once")
     parser.add_argument(
         "--job-timeout", type=seconds, metavar="TIME", help="after so long the server gives a job to another worker"
