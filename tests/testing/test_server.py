@@ -67,3 +67,17 @@ def test_the_plugin_costs_nothing_until_it_is_used() -> None:
     program = "import sys, geartrain.testing.pytest_plugin; print([m for m in sys.modules if 'geartrain' in m])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['geartrain', 'geartrain.testing', 'geartrain.testing.pytest_plugin']"
+
+
+def test_the_log_names_its_levels() -> None:
+    """Elsewhere than in pytest, whose own run has imported everything by now."""
+    code = """
+import logging
+logging.basicConfig(level=logging.INFO)
+from geartrain import AdminClient
+from geartrain.testing import Server
+with Server() as server, AdminClient(server.address) as admin:
+    admin.shutdown()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "NOTICE:geartrain.server:shutdown was asked for" in done.stderr

@@ -16,6 +16,7 @@ from typing import Final
 from geartrain.engine.engine import Engine
 from geartrain.engine.recovery import restore
 from geartrain.errors import StoreUnavailable
+from geartrain.server.logs import NOTICE
 from geartrain.stores.base import Store, StoredJob
 
 __all__ = ["replay"]
@@ -54,7 +55,7 @@ async def replay(engine: Engine, store: Store, turn: Callable[[], None]) -> int:
         await asyncio.sleep(_PAUSE)
     engine.end_replay()
     jobs = "1 job was" if count == 1 else f"{count} jobs were"
-    logger.log(25, "%s loaded from the queue in %.2f s", jobs, monotonic() - started)
+    logger.log(NOTICE, "%s loaded from the queue in %.2f s", jobs, monotonic() - started)
     return count
 
 

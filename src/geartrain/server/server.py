@@ -20,6 +20,7 @@ from geartrain.errors import ConfigError, StoreLocked, StoreUnavailable
 from geartrain.server.committer import Committer
 from geartrain.server.config import Config, parse_address
 from geartrain.server.listener import Hub, Listener, open_sockets
+from geartrain.server.logs import NOTICE
 from geartrain.server.loop import LoopReactor, reactor_of
 from geartrain.server.replay import replay
 from geartrain.server.tls import server_context
@@ -224,7 +225,7 @@ class JobServer:
 
     def _shutdown_asked(self, graceful: bool) -> None:
         """`shutdown` of the text protocol."""
-        logger.log(25, "shutdown%s was asked for", " graceful" if graceful else "")
+        logger.log(NOTICE, "shutdown%s was asked for", " graceful" if graceful else "")
         self._drain = asyncio.ensure_future(self.drain(None if graceful else 0.0))
 
     async def drain(self, deadline: float | None) -> None:
