@@ -12,7 +12,7 @@ from typing import Any, Final
 from geartrain.cli.connection import add_server_options, servers_of, tls_of
 from geartrain.cli.exits import EXIT_STATUSES, Exit, describe, exit_for, guarded
 from geartrain.cli.parsers import add_command
-from geartrain.cli.terminal import Style, say, table
+from geartrain.cli.terminal import Style, counted, say, table
 from geartrain.client.address import Server
 from geartrain.client.admin import AdminClient
 from geartrain.errors import ConfigError, GeartrainError, ServerError
@@ -103,8 +103,8 @@ def _print(answer: dict[str, Any], *, blank: bool) -> None:
     text = "\n" if blank else ""
     waiting, running = (sum(f[name] for f in functions) for name in ("waiting", "running"))
     text += (
-        f"{style(answer['server'], 'bold')} (version {answer['version']}): {_count(waiting, 'job')} waiting, "
-        f"{running} running, {_count(len(workers), 'worker')}\n"
+        f"{style(answer['server'], 'bold')} (version {answer['version']}): {counted(waiting, 'job')} waiting, "
+        f"{running} running, {counted(len(workers), 'worker')}\n"
     )
     if functions:
         names = ("high", "normal", "low")
@@ -117,7 +117,7 @@ def _print(answer: dict[str, Any], *, blank: bool) -> None:
         )
     for number in stuck:
         f = functions[number]
-        text += style(f"no worker for {f['function']}: {_count(f['waiting'], 'job')} waiting\n", "yellow")
+        text += style(f"no worker for {f['function']}: {counted(f['waiting'], 'job')} waiting\n", "yellow")
     if workers:
         rows = [[w["id"], w["address"], " ".join(w["functions"])] for w in workers]
         text += "\n" + table(["WORKER", "ADDRESS", "FUNCTIONS"], rows, style)
@@ -126,10 +126,6 @@ def _print(answer: dict[str, Any], *, blank: bool) -> None:
         rows = [[j["handle"], j["retries"], yes_no[j["persisted"]], yes_no[j["ignored"]]] for j in answer["jobs"]]
         text += "\n" + table(["JOB", "RETRIES", "PERSISTED", "IGNORED"], rows, style)
     _write(text)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _job(args: argparse.Namespace, servers: Sequence[Server]) -> int:
@@ -165,7 +161,7 @@ def _job(args: argparse.Namespace, servers: Sequence[Server]) -> int:
         if found.denominator:
             text += f", {found.numerator} of {found.denominator} ({found.progress.fraction:.0%})"
         if args.unique:
-            text += f", {_count(found.client_count, 'client')}"
+            text += f", {counted(found.client_count, 'client')}"
         _write(f"{text}\n")
     return Exit.OK if found.known else Exit.FAILED
 

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, TextIO
 
 from geartrain.errors import GeartrainError
 
-__all__ = ["Output", "OutputFailed", "ProgressBar", "Style", "reader_left", "say", "table"]
+__all__ = ["Output", "OutputFailed", "ProgressBar", "Style", "counted", "reader_left", "say", "table"]
 
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -29,6 +29,11 @@ class Style:
         if not self.enabled or not names:
             return text
         return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 worker``, ``2 workers``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def say(message: str, *, program: str, style: str = "red") -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from geartrain.cli.snapshot import Detail, Job, Row, ServerState, Snapshot
 from geartrain.cli.spans import span
+from geartrain.cli.terminal import counted
 
 __all__ = ["ORDERS", "View"]
 
@@ -207,7 +208,7 @@ def _server(state: ServerState) -> list[RenderableType]:
     if state.error:
         return [_line(f"{state.server}  {state.error}", "bold red")]
     line = _line(state.server, "bold")
-    counts = f"  {state.version}  {state.workers} workers  {state.connections} connections"
+    counts = f"  {state.version}  {counted(state.workers, 'worker')}  {counted(state.connections, 'connection')}"
     line.append(_safe(counts), style="not bold").append(f"  {_safe(state.way)}", style="not bold dim")
     lines: list[RenderableType] = [line]
     if state.facts:
