@@ -17,7 +17,7 @@ from geartrain.engine.peer import Link
 from geartrain.protocol.packets import REQUEST_MAGIC
 from geartrain.protocol.parser import Parser
 from geartrain.server.pipes import KEEP_FROM, Intake
-from geartrain.server.unsent import Unsent
+from geartrain.server.unsent import Unsent, at_once
 
 if TYPE_CHECKING:
     from geartrain.engine.engine import Engine
@@ -263,30 +263,38 @@ class Connection:
             self._close()
 
     def _send(self, ready: list[Any]) -> None:
-        """Sends a turn's output: joined, with one call, or from where it lies when a piece of it is large.
+        """Sends a turn's output with one call: joined, or from where it lies when a piece of it is large.
 
         Args:
             ready: bytes; and what is kept, if the peer has `large`.
         """
-        if self.peer.large:
+        large = self.peer.large
+        if large and not at_once(ready):
             self._queue(ready)
             self._send_unsent()
             return
-        data = ready[0] if len(ready) == 1 else b"".join(ready)
-        ready.clear()
         try:
-            sent = self._sock.send(data)
+            if large:
+                self.peer.large = self.peer.held is not None  # what is held back may be large, too
+                size = sum(map(len, ready))
+                sent = self._sock.sendmsg(ready)
+            else:
+                if len(ready) > 1:
+                    ready[:] = (b"".join(ready),)
+                size = len(ready[0])
+                sent = self._sock.send(ready[0])
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
             self._lost(error)
             return
         self._stats.bytes_out += sent
-        if sent < len(data):
-            self._unsent = unsent = Unsent()
-            unsent.add((data,))
-            unsent.drop(sent)
+        if sent < size:
+            self._unsent = Unsent()
+            self._unsent.add(ready)
+            self._unsent.drop(sent)
             self._await_writable()
+        ready.clear()
 
     def _queue(self, ready: list[Any]) -> None:
         """Puts output behind what the socket did not take."""
@@ -304,7 +312,7 @@ class Connection:
             return
         peer = self.peer
         if peer.large:
-            peer.large = peer.held is not None  # what is held back may be large, too
+            peer.large = peer.held is not None
             unsent.add(ready)
         else:
             unsent.add((b"".join(ready),))

@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from geartrain.server.pipes import Outlet, Piped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
-__all__ = ["Unsent"]
+__all__ = ["Unsent", "at_once"]
 
 _PIECES: Final = 64
 """Pieces given to one write."""
 
 _Piece: TypeAlias = "bytes | memoryview | Piped | Outlet"
+
+
+def at_once(pieces: list[Any]) -> bool:
+    """Whether one write may take all of them, as they are."""
+    if len(pieces) > _PIECES:
+        return False
+    for piece in pieces:  # noqa: SIM110 - a generator would cost more than the rest
+        if not isinstance(piece, bytes):
+            return False
+    return True
 
 
 class Unsent:
@@ -33,17 +43,18 @@ class Unsent:
         self._pieces: deque[_Piece] = deque()
         self.size = 0
 
-    def add(self, pieces: "Iterable[Any]") -> None:
-        """Appends bytes, and what is kept in pipes. Not what is empty: no write would ever take it away."""
-        for piece in pieces:
-            if size := len(piece):
-                self._pieces.append(piece)
-                self.size += size
+    def add(self, pieces: "Collection[Any]") -> None:
+        """Appends bytes, and what is kept in pipes."""
+        self._pieces.extend(pieces)
+        self.size += sum(map(len, pieces))
 
     def drop(self, count: int) -> None:
         """Takes away that many bytes that are sent, all of them from memory."""
-        self.size -= count
         pieces = self._pieces
+        self.size -= count
+        if not self.size:
+            pieces.clear()
+            return
         while count:
             piece = pieces[0]
             if count < len(piece):
@@ -67,12 +78,13 @@ class Unsent:
         pieces = self._pieces
         while pieces:
             first = pieces[0]
+            if not len(first):
+                pieces.popleft()
+                continue
             if isinstance(first, Piped):
                 first = pieces[0] = first.outlet()
             if isinstance(first, Outlet):
                 self.size -= first.send(fd)
-                if not len(first):
-                    pieces.popleft()
                 continue
             some: list[Any] = []
             kept_follows = False
