@@ -308,6 +308,19 @@ def test_more_than_there_are_pipes() -> None:
                 assert client.hear() == (C.WORK_COMPLETE, handle, workload)
 
 
+def test_pipes_that_are_not_needed_end(server: Server) -> None:
+    """Other servers of the same user may have none left."""
+    before = pipes()
+    with Wire(server.port) as client:
+        for seed in range(5):
+            submit(client, data(MIB, seed))
+        assert pipes() > before
+    wait_until(lambda: pipes() == before, "the pipes to end")
+    with Wire(server.port) as client:
+        submit(client, data(MIB))
+        assert pipes() > before, "there are none any more"
+
+
 def test_pipes_end_with_the_server() -> None:
     before = pipes()
     with Server() as server, Wire(server.port) as client:

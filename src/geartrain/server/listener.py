@@ -102,7 +102,8 @@ class Hub:
             self.on_empty()
 
     def sweep(self) -> None:
-        """Closes the connections that have not sent a whole first packet in time."""
+        """Closes the connections that have not sent a whole first packet in time, and pipes that are not needed."""
+        self.pipes.rest()
         before = monotonic() - self._first_packet_timeout
         late = []
         for connection, since in self._unproven.items():  # in the order in which they came

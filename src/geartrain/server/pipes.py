@@ -82,13 +82,16 @@ class Pipes:
         most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE, _MOST_PIPES)
         self._left = most if _tee is not None else 0
         self._free: list[Pipe] = []
+        self._idle = 0  # how many of these nobody needed since `rest`
         self._null = -1
         self._closed = False
 
     def get(self) -> Pipe | None:
         """An empty pipe; None when there are enough of them."""
         if self._free:
-            return self._free.pop()
+            pipe = self._free.pop()
+            self._idle = min(self._idle, len(self._free))
+            return pipe
         if self._left <= 0:
             return None
         try:
@@ -125,6 +128,15 @@ class Pipes:
             self._left += 1
         else:
             self._free.append(pipe)
+
+    def rest(self) -> None:
+        """Ends those that were not needed since the last call: other servers of this user may have use for them."""
+        idle = self._free[: self._idle]
+        del self._free[: self._idle]
+        for pipe in idle:
+            self._end(pipe)
+        self._left += len(idle)
+        self._idle = len(self._free)
 
     def forgo(self) -> None:
         """Makes no more of them."""
