@@ -79,6 +79,16 @@ def test_a_warning_where_no_worker_can_do_the_jobs(dashboard: Dashboard, open_pa
     page.get_by_text("No function fits.").wait_for()  # the list shows only those without a worker
 
 
+def test_a_chart_without_samples_says_so(dashboard: Dashboard, open_page: Open) -> None:
+    dashboard.talker("tester", "new")
+    page = open_page(dashboard.url + "#function/new")  # a function's first sample comes with the minute
+    page.get_by_role("img", name="In the queue: no samples yet").wait_for()
+    assert page.get_by_text("No samples yet.").count() == 2
+    page.goto(dashboard.url + "#overview")
+    page.get_by_role("img", name="In the queue, now: waiting 0, running 0").wait_for()
+    page.get_by_text("No samples yet.").first.wait_for(state="detached")
+
+
 def test_filter_sort_and_group_by_keyboard(dashboard: Dashboard, open_page: Open) -> None:
     client = dashboard.talker()
     for name, count in (("mail.send", 3), ("mail.digest", 1), ("film.encode", 2)):

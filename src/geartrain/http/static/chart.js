@@ -24,7 +24,8 @@ export class Chart {
     this.time = h("span", { class: "at" });
     const legend = h("ul", { class: "legend" }, options.series.map((series, index) =>
       h("li", { class: `c-${series.color}${series.dash ? " dashed" : ""}` }, h("span", { class: "key", "aria-hidden": "true" }), `${series.label} `, this.values[index])));
-    this.canvas = h("div", { class: "plot", role: "img" });
+    this.note = h("p", { class: "empty" }, "No samples yet.");
+    this.canvas = h("div", { class: "plot", role: "img", "aria-label": `${options.title}: no samples yet` }, this.note);
     this.element = h("figure", { class: "chart card" },
       h("figcaption", {}, h("h2", {}, options.title), options.hint ? h("span", { class: "hint" }, options.hint) : null, this.time), legend, this.canvas);
     this.data = null;
@@ -53,7 +54,7 @@ export class Chart {
 
   fit() {
     const width = this.canvas.clientWidth;
-    if (!width || !this.data) return;
+    if (!width) return;
     if (this.plot) this.plot.setSize({ width, height: this.height });
     else this.build();
   }
@@ -72,12 +73,13 @@ export class Chart {
       return `${series.label} ${text}`;
     });
     setText(this.time, index === null || index === undefined ? "" : clock(times[index]));
-    if (index === null) setAttribute(this.canvas, "aria-label", `${this.options.title}, now: ${words.join(", ")}`);
+    if (index === null && times.length) setAttribute(this.canvas, "aria-label", `${this.options.title}, now: ${words.join(", ")}`);
   }
 
   build() {
     const width = this.canvas.clientWidth;
-    if (!width || !this.data) return;
+    if (!width || !this.data?.[0].length) return;
+    this.note.remove();
     this.plot?.destroy();
     const { series, format, log } = this.options;
     const mark = this.options.axis ?? format;
