@@ -32,16 +32,16 @@ class Outgoing:
         """The next bytes to write, empty where there are none. The same again until `sent` is called."""
         out = self.out
         if len(out) > 1 and len(out[0]) < WRITE:
-            self._join()
+            if len(out) <= _FEW and sum(map(len, out)) <= WRITE:
+                joined = b"".join(out)
+                out.clear()
+                out.append(joined)
+                return joined
+            self._join_some()
         return out[0] if out else b""
 
-    def _join(self) -> None:
+    def _join_some(self) -> None:
         out = self.out
-        if len(out) <= _FEW and sum(map(len, out)) <= WRITE:
-            joined = b"".join(out)
-            out.clear()
-            out.append(joined)
-            return
         pieces: list[bytes | memoryview] = []
         size = 0
         while out and size + len(out[0]) <= WRITE:
@@ -64,11 +64,16 @@ class Outgoing:
         They count as written then. There must be some in `out`.
         """
         out = self.out
-        data = self.pending()
-        if len(data) <= WRITE:
-            out.popleft()
+        data: bytes | memoryview
+        if len(out) <= _FEW and sum(map(len, out)) <= WRITE:
+            data = b"".join(out)
+            out.clear()
         else:
-            data = memoryview(data)[:WRITE]
-            out[0] = memoryview(out[0])[WRITE:]
+            data = self.pending()
+            if len(data) <= WRITE:
+                out.popleft()
+            else:
+                data = memoryview(data)[:WRITE]
+                out[0] = memoryview(out[0])[WRITE:]
         self.written += len(data)
         return data
