@@ -64,7 +64,8 @@ _METHOD: Final = """## How it is measured
   gearmand's order on both sides (`--compat 1.1`) 0.77 and 0.82. In `load.c` every client asks for all functions in
   turn.
 - In the library rows the CPU is that of the client or worker program, over the same server of ours (the compiled
-  build where there is one: the server must cost less than what is measured); the other side is the C driver.
+  build where there is one: the server must cost less than what is measured); the other side is the C driver. PyPI's
+  pygearman takes part as a worker only: on Python 3 its client comes back without the result, from gearmand, too.
 """
 
 
@@ -101,7 +102,7 @@ def _section(row: Row, result: Result) -> str:
     for name, samples in result.rounds.items():
         lines.append(f"| {name} | {' | '.join(_cell(samples, figure) for figure in shown)} |")
     for name, reason in result.failures.items():
-        lines.append(f"\n{name}: {reason.splitlines()[-1]}")
+        lines.append(f"\n{name}: {reason.splitlines()[0]}")
     if row.targets:
         lines += ["", "| target | measured | |", "|---|---:|---|"]
         lines += [_verdict(judge(result.rounds, target)) for target in row.targets]
