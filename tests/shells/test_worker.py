@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from geartrain import AdminClient, ConfigError, Job, JobFailed, LocalProtocolError
+from geartrain import AdminClient, Client, ConfigError, Job, JobFailed, LocalProtocolError
 from geartrain.testing import Server
 
 from ..services import free_port, wait_until
@@ -104,20 +104,45 @@ def test_concurrency_is_a_bound_and_is_reached(world: World, address: str, funct
 
 
 def test_one_slot_never_holds_two_jobs_of_two_servers(world: World, function: str) -> None:
-    seen: list[int] = []
+    ran = []
     with Server() as one, Server() as two, world.client(one.address) as first, world.client(two.address) as second:
         servers = [AdminClient(one.address), AdminClient(two.address)]
 
         def work(job: Job) -> None:
-            seen.append(sum(running(admin, function) for admin in servers))
+            # a server may answer the question before it reads the end of the job before, sent on another connection
+            wait_until(lambda: sum(running(admin, function) for admin in servers) == 1, "one job at both servers")
+            ran.append(job.handle)
 
+        tasks = [client.submit(function) for _ in range(25) for client in (first, second)]
+        for task in tasks:
+            task.wait_created()
         with world.worker([one.address, two.address]) as worker:
             worker.register(function, work)
-            tasks = [client.submit(function) for _ in range(25) for client in (first, second)]
             assert all(task.wait() for task in tasks)
         for admin in servers:
             admin.close()
-    assert seen == [1] * 50
+    assert len(ran) == 50
+
+
+def test_a_server_that_comes_late_has_its_turn_beside_a_queue_without_end(world: World, function: str) -> None:
+    port = free_port()
+    late = threading.Event()
+
+    def work(job: Job) -> None:
+        if job.workload == b"late":
+            late.set()
+        elif not late.is_set():
+            feeder.do_background(function)
+
+    with Server() as one, Client(one.address) as feeder, world.worker([one.address, f"127.0.0.1:{port}"]) as worker:
+        worker.register(function, work)
+        for _ in range(3):
+            feeder.do_background(function)
+        with Server(listen=(f"127.0.0.1:{port}",)) as two, world.client(two.address) as client:
+            client.do_background(function, b"late")
+            in_time = late.wait(PATIENCE)
+            late.set()  # the queue ends either way
+            assert in_time
 
 
 def test_functions_come_and_go_while_the_worker_runs(world: World, address: str, function: str) -> None:

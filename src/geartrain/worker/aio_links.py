@@ -120,7 +120,6 @@ class AioLinks:
         self._new_session = new_session
         self._note_loss = note_loss
         self._tasks: list[asyncio.Task[None]] = []
-        self._turns = 0
         self.came = came
         self.links: dict[Server, WorkerLink] = {}
 
@@ -167,18 +166,15 @@ class AioLinks:
             )
 
     def pump(self) -> None:
-        """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
-        links = self.links
-        for link in links.values() if len(links) == 1 else self._in_turn(list(links.values())):
+        """Lets every session ask for jobs, the one first that asked longest ago, and writes what they say."""
+        links = list(self.links.values())
+        if len(links) > 1:
+            links.sort(key=lambda link: link.session.asked)
+        for link in links:
             session = link.session
             session.pump()
             if session.out:
                 link.flush_when_due()
-
-    def _in_turn(self, links: list[WorkerLink]) -> list[WorkerLink]:
-        self._turns += 1
-        first = self._turns % (len(links) or 1)
-        return links[first:] + links[:first]
 
     async def close(self) -> None:
         """Ends every connection, and all attempts."""

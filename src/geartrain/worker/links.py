@@ -74,7 +74,6 @@ class Links:
         self._complained: set[Server] = set()
         self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
         self._open = False
-        self._turns = 0
         self._answering: Link | None = None  # the one that owes an answer, where there is only one
 
     def open(self) -> None:
@@ -100,7 +99,7 @@ class Links:
         if self._absent and self._open:
             timeout = self._reconnect(timeout)
         link, self._answering = self._answering, None
-        if link is not None and not link.closed and (timeout is None or timeout > SHORT):
+        if link is not None and not link.closed and not self._arrived and (timeout is None or timeout > SHORT):
             if self._read(link, soon=True):
                 return
             if timeout is not None:
@@ -218,12 +217,10 @@ class Links:
     # Writing.
 
     def pump(self) -> None:
-        """Lets every session ask for jobs, each being the first in its turn, and writes what they say."""
-        links = tuple(self.links.values())
+        """Lets every session ask for jobs, the one first that asked longest ago, and writes what they say."""
+        links = list(self.links.values())
         if len(links) > 1:
-            self._turns += 1
-            first = self._turns % len(links)
-            links = links[first:] + links[:first]
+            links.sort(key=lambda link: link.session.asked)
         for link in links:
             with self.lock:
                 link.session.pump()

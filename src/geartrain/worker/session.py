@@ -66,13 +66,15 @@ class Slots:
     Attributes:
         free: how many more jobs may come. Below zero when a server sent one unasked; that one waits.
         closed: set to take no more jobs at all.
+        taken: how many times one was taken to ask for a job.
     """
 
-    __slots__ = ("closed", "free")
+    __slots__ = ("closed", "free", "taken")
 
     def __init__(self, count: int) -> None:
         self.free = count
         self.closed = False
+        self.taken = 0
 
 
 class WorkerSession(Outgoing):
@@ -90,6 +92,7 @@ class WorkerSession(Outgoing):
         owner: what the shell keeps for it.
         jobs: the jobs that run, by handle.
         answered: whether the server has sent anything yet.
+        asked: when it last asked for a job, in the count of `Slots.taken`.
     """
 
     __slots__ = (
@@ -104,6 +107,7 @@ class WorkerSession(Outgoing):
         "_parser",
         "_slots",
         "answered",
+        "asked",
         "assigned",
         "jobs",
         "name",
@@ -128,6 +132,7 @@ class WorkerSession(Outgoing):
         self.state = _AWAKE
         self._ended = False
         self.answered = False
+        self.asked = 0
         self.assigned: deque[Job] = deque()
         self._slots = slots
         self._functions: dict[bytes, int] = {}
@@ -187,6 +192,7 @@ class WorkerSession(Outgoing):
         if self.state is not _AWAKE or slots.free <= 0 or slots.closed or self._ended or not self._functions:
             return
         slots.free -= 1
+        slots.taken = self.asked = slots.taken + 1
         if self._all_yours and self._grabbed:
             self.out.append(_PRE_SLEEP)
             self.state = _OFFERED
