@@ -40,6 +40,7 @@ KINDS: Final[dict[str, Callable[[Row, Variant, float], Sample]]] = {
 LIBRARY_KINDS: Final[dict[str, Callable[[Row, str, float], Sample]]] = {
     "client": libraries.client,
     "worker": libraries.worker,
+    "pair": libraries.pair,
 }
 
 

@@ -1,7 +1,7 @@
 """How the library rows are run: other people's clients and workers beside ours, over one and the same server.
 
-Owns the programs in libraries/ and the environment with gear and pygearman. The side that is not compared is the C
-load driver. The CPU is that of the client or worker, not of the server.
+Owns the programs in libraries/ and the environment with gear and pygearman. The side that is not compared, if there is
+one, is the C load driver. The CPU is that of the client or worker, or of both, not of the server.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ from benchmarks.rows import Row, Shape
 from benchmarks.samples import Sample
 from benchmarks.servers import VARIANTS, Variant, start
 
-__all__ = ["client", "missing", "worker"]
+__all__ = ["client", "missing", "pair", "worker"]
 
 _PROGRAMS: Final = Path(__file__).resolve().parent / "libraries"
 _OTHERS: Final = ROOT / ".venv-bench"
@@ -87,26 +87,37 @@ def _cpu(process: subprocess.Popen[bytes]) -> float:
 
 def client(row: Row, library: str, scale: float) -> Sample:
     """The library's client; the workers are the load driver's."""
+    with folder() as path, start(_server(), path) as server, workers(server, 4):
+        return _timed(row, library, server.port, _jobs(row, library, scale))
+
+
+def pair(row: Row, library: str, scale: float) -> Sample:
+    """The library's client and its worker."""
+    worker = _command("worker", library)
+    with folder() as path, start(_server(), path) as server, _running([*worker, str(server.port)]) as process:
+        return _timed(row, library, server.port, _jobs(row, library, scale), process)
+
+
+def _jobs(row: Row, library: str, scale: float) -> int:
+    return max(int((row.slow_jobs or row.jobs if library == "gear" else row.jobs) * scale), 50)
+
+
+def _timed(row: Row, library: str, port: int, jobs: int, *others: subprocess.Popen[bytes]) -> Sample:
+    """Runs the library's client. The CPU is its own, and that of others."""
     window = int(row.shape["window"])
-    jobs = max(int(row.jobs * scale) // window, 1) * window
-    command = _command("client", library)
-    with (
-        folder() as path,
-        start(_server(), path) as server,
-        workers(server, 4),
-        _running([*command, str(server.port), str(jobs), str(window)]) as process,
-    ):
-        cpu, began = _cpu(process), time.perf_counter()
+    jobs = max(jobs // window, 1) * window
+    with _running([*_command("client", library), str(port), str(jobs), str(window)]) as process:
+        cpu, began = sum(map(_cpu, (process, *others))), time.perf_counter()
         _say(process)
         _expect(process, "done")
         seconds = time.perf_counter() - began
-        cpu = _cpu(process) - cpu
+        cpu = sum(map(_cpu, (process, *others))) - cpu
     return {"jobs": jobs, "seconds": seconds, "jobs_per_second": jobs / seconds, "cpu_us": cpu * 1e6 / jobs}
 
 
 def worker(row: Row, library: str, scale: float) -> Sample:
     """The library's worker; the client is the load driver's."""
-    jobs = max(int((row.slow_jobs if library == "gear" else row.jobs) * scale), 50)
+    jobs = _jobs(row, library, scale)
     shape: Shape = {"mode": "fg", "clients": 1, "window": row.shape["window"], "workers": 0}
     command = _command("worker", library)
     with folder() as path, start(_server(), path) as server, _running([*command, str(server.port)]) as process:

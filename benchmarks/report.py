@@ -64,8 +64,9 @@ _METHOD: Final = """## How it is measured
   gearmand's order on both sides (`--compat 1.1`) 0.77 and 0.82. In `load.c` every client asks for all functions in
   turn.
 - In the library rows the CPU is that of the client or worker program, over the same server of ours (the compiled
-  build where there is one: the server must cost less than what is measured); the other side is the C driver. PyPI's
-  pygearman takes part as a worker only: on Python 3 its client comes back without the result, from gearmand, too.
+  build where there is one: the server must cost less than what is measured); the other side is the C driver, or, in
+  the rows of both, the library's own. PyPI's pygearman takes part as a worker only: on Python 3 its client comes back
+  without the result, from gearmand, too.
 """
 
 

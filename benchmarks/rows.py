@@ -131,6 +131,8 @@ _ALL: Final = (
     Row("client-many", "clients, 1,000 jobs at once", "client", 20_000, _shape(window=1000), _LIBRARY, LIBRARIES),
     Row("worker-one", "workers, one job at a time", "worker", 10_000, _shape(window=1), _LIBRARY, LIBRARIES, slow_jobs=100),
     Row("worker-many", "workers, 100 jobs waiting", "worker", 20_000, _shape(window=100), _LIBRARY, LIBRARIES, slow_jobs=100),
+    Row("pair-one", "a library's client and worker, one job at a time", "pair", 10_000, _shape(window=1), _LIBRARY, LIBRARIES, slow_jobs=100),
+    Row("pair-many", "a library's client and worker, 100 jobs at once", "pair", 20_000, _shape(window=100), _LIBRARY, LIBRARIES, slow_jobs=100),
 
     Row("flat-functions", "jobs/s at 10, 1,000 and 100,000 functions", "flat-functions", 50_000, _TEN, _each("flatness", ITSELF, 0.8, at_least=True), _OURS, most_rounds=5),
     Row("flat-queue", "jobs/s over 1,000 and 1,000,000 queued jobs", "flat-queue", 100_000, _shape(mode="steady", clients=4, window=20, workers=8), _each("flatness", ITSELF, 0.8, at_least=True), _OURS, most_rounds=5),
