@@ -7,7 +7,7 @@ it.
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from geartrain.client.address import Server
@@ -167,9 +167,9 @@ class AioLinks:
 
     def pump(self) -> None:
         """Lets every session ask for jobs, the one first that asked longest ago, and writes what they say."""
-        links = list(self.links.values())
-        if len(links) > 1:
-            links.sort(key=lambda link: link.session.asked)
+        links: Iterable[WorkerLink] = self.links.values()
+        if len(self.links) > 1:
+            links = sorted(links, key=lambda link: link.session.asked)
         for link in links:
             session = link.session
             session.pump()
