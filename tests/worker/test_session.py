@@ -46,7 +46,7 @@ def made(*, slots: int = 1, all_yours: bool = False, **settings: int) -> tuple[W
 
 
 def end(session: WorkerSession, number: int) -> None:
-    job = session.jobs[b"H:%d" % number]
+    job = next(job for job in session.jobs if job.handle == b"H:%d" % number)
     session.say(job.packet(C.WORK_COMPLETE, b""))
     session.release(job)
 
@@ -191,13 +191,71 @@ def test_a_lost_session_gives_its_slots_back_and_takes_none() -> None:
     session, server = made(slots=3)
     server.hear()
     server.say(assign(1))
-    job = session.jobs[b"H:1"]
+    job = session.assigned.popleft()
     session.lost()
     assert job.lost
     session.release(job)
     session.pump()
     assert session._slots.free == 3
     assert not session.pending()
+
+
+def test_a_slot_is_not_kept_for_a_server_that_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    slots = Slots(1)
+    silent = WorkerSession("silent", slots, {b"f": 0})
+    other = WorkerSession("other", slots, {b"f": 0})
+    ears, others_ears = Server(silent), Server(other)
+    assert ears.hear()[-1] == "GRAB_JOB_ALL"
+    assert others_ears.hear() == ["CAN_DO f"]
+    assert not silent.look()  # it may have been asked a moment ago
+    assert silent.look()
+    assert not silent.look()
+    assert "silent has not answered for 1 s or more" in caplog.text
+    assert (silent.state, silent.awaiting) == (State.SILENT, False)
+    assert others_ears.hear() == ["GRAB_JOB_ALL"]
+    assert ears.say(assign(1)) == []  # it waits
+    assert slots.free == -1
+    end(silent, 1)
+    assert slots.free == 0
+    assert others_ears.say(response(C.NO_JOB)) == ["PRE_SLEEP"]
+    assert ears.hear() == ["WORK_COMPLETE H:1 ", "GRAB_JOB_ALL"]
+
+
+def test_a_late_no_job_and_a_late_loss_free_no_slot_twice() -> None:
+    session, server = made(slots=2)
+    server.hear()
+    session.look()
+    session.look()
+    assert session._slots.free == 2
+    assert server.say(response(C.NO_JOB)) == ["PRE_SLEEP"]
+    assert session.state is State.ASLEEP
+    assert server.say(response(C.NOOP)) == ["GRAB_JOB_ALL"]
+    session.look()
+    session.look()
+    session.lost()
+    assert session._slots.free == 2
+
+
+def test_an_answer_that_comes_in_pieces_is_no_silence() -> None:
+    session, server = made()
+    server.hear()
+    session.look()
+    packet = response(C.JOB_ASSIGN, b"H:1", b"f", bytes(100))
+    for number in range(20, 80, 20):
+        server.say(packet[number - 20 : number])
+        assert not session.look()
+    server.say(packet[60:])
+    assert len(session.assigned) == 1
+
+
+def test_a_silent_server_that_knows_no_grab_is_asked_in_the_older_way() -> None:
+    session, server = made()
+    server.hear()
+    session.look()
+    session.look()
+    assert server.say(NOT_EXPECTED) == ["GRAB_JOB_UNIQ"]
+    assert server.say(assign(1)) == []
+    assert (len(session.assigned), session._slots.free) == (1, 0)
 
 
 def test_what_is_not_for_workers_is_refused() -> None:
@@ -286,7 +344,7 @@ def test_whatever_the_order_no_slot_holds_two_jobs_and_no_job_is_forgotten(
         elif kind == "worker" and server.out:
             session.receive(server.out.popleft())
         elif kind == "end" and session.jobs:
-            end(session, int(next(iter(session.jobs))[2:]))
+            end(session, int(next(iter(session.jobs)).handle[2:]))
         heard.extend(ears.hear())
         assert server.running <= slots
         assert session._slots.free >= 0

@@ -68,12 +68,14 @@ class AsyncWorker(BaseWorker):
         self._slots = Slots(1 if self._single else self.concurrency)
         self._slots.closed = self._asked
         self._ready: deque[Job] = deque()
+        self._late: deque[Job] = deque()  # these came after their slots had been given to other servers' jobs
         self._changed = asyncio.Event()
         self._starter = Starter()
         self._threads = Threads(self.concurrency)
-        self._links = AioLinks(
-            self.pool, self._tls, self.connect_timeout, self._session_for, self._came, self._note_loss
-        )
+        several = len(self.pool.servers) > 1
+        came = self._came_of_several if several else self._came
+        self._links = AioLinks(self.pool, self._tls, self.connect_timeout, self._session_for, came, self._note_loss)
+        self._pump = self._pump_several if several else self._links.pump
 
     def _session_for(self, server: Server) -> WorkerSession:
         return self._new_session(server, not self._single)
@@ -84,7 +86,7 @@ class AsyncWorker(BaseWorker):
     def _each_session(self, act: Callable[[WorkerSession], None]) -> None:
         for link in self._links.links.values():
             act(link.session)
-        self._links.pump()
+        self._pump()
 
     # Running for ever.
 
@@ -120,9 +122,12 @@ class AsyncWorker(BaseWorker):
         """Lets running jobs end, for as long as they may take."""
         limit = self.stop_timeout
         logger.info("stopping; running jobs get %s", "all the time" if limit is None else f"{limit:g} s")
+        self._links.hurry()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while any(link.session.jobs or link.session.awaiting for link in self._links.links.values()):
+                while any(
+                    link.session.jobs or link.session.awaiting or link.unsent for link in self._links.links.values()
+                ):
                     await self._change()
 
     @contextlib.contextmanager
@@ -161,9 +166,26 @@ class AsyncWorker(BaseWorker):
                     registered.waits = self._starter.start(link.loop, self._run(job, registered), registered.waits)
         finally:
             self._starting = False
-            self._links.pump()
+            self._pump()
         if self._asked:
             self._changed.set()
+
+    def _came_of_several(self, link: WorkerLink) -> None:
+        """As `_came`, but a job for which there is no slot any more waits for one."""
+        if self._slots.free < 0 and not self._single:
+            self._late.extend(link.session.assigned)
+            link.session.assigned.clear()
+        self._came(link)
+
+    def _pump_several(self) -> None:
+        self._links.pump()
+        if self._late and self._loop is not None:
+            self._loop.call_soon(self._start_late)  # a task may be running here
+
+    def _start_late(self) -> None:
+        while self._late and self._slots.free + len(self._late) > 0:  # they count as if they ran
+            job = self._late.popleft()
+            self._starter.start(asyncio.get_running_loop(), self._run(job, self._prepare(job)), True)
 
     async def _run(self, job: Job, registered: Registered | None) -> None:
         session = job.session
@@ -193,7 +215,7 @@ class AsyncWorker(BaseWorker):
     def _settle(self, session: WorkerSession) -> None:
         """A job ended: writes what there is to say, and asks for the next one."""
         if not self._single:
-            self._links.pump()
+            self._pump()
         elif isinstance(session.owner, WorkerLink):
             session.owner.flush_when_due()
         if self._asked:
@@ -259,17 +281,19 @@ class AsyncWorker(BaseWorker):
             return False
         job = self._ready.popleft()
         await self._run(job, self._prepare(job))
+        if isinstance(job.session.owner, WorkerLink):
+            await job.session.owner.drained()  # the caller may close the worker next
         return True
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Waits until there is a job for `work_once`, at most so many seconds. Returns whether there is."""
         await self._begin(single=True)
-        self._links.pump()
+        self._pump()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not self._ready and not self._asked:
                     await self._change()
-                    self._links.pump()
+                    self._pump()
         return bool(self._ready) and not self._asked
 
     # Leaving.

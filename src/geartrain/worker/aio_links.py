@@ -14,11 +14,14 @@ from geartrain.client.address import Server
 from geartrain.client.aio_sockets import AioLink, open_link
 from geartrain.client.pool import Pool
 from geartrain.errors import ConnectionLost, RemoteProtocolError
-from geartrain.worker.session import WorkerSession
+from geartrain.worker.session import PATIENCE, WorkerSession
 
 __all__ = ["AioLinks", "WorkerLink"]
 
 logger = logging.getLogger("geartrain.worker")
+
+_LAST_BYTES = 2.0
+"""Seconds that a server gets to take the end of what was written to it, when the connection is closed."""
 
 
 class WorkerLink(AioLink):
@@ -57,6 +60,16 @@ class WorkerLink(AioLink):
             transport.write(session.take())
         if self._drained and not self.paused:
             self._wake_senders()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.unsent:
+            self._came(self)  # the worker may wait for just that before it leaves
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is something to write that the system has not taken."""
+        return self.paused or bool(self.session.out)
 
     def flush_soon(self) -> None:
         """One write for all that is said in this turn of the loop."""
@@ -103,6 +116,11 @@ class AioLinks:
         new_session: makes a session for a server.
         came: told when something came by a connection, its end included.
         note_loss: told of a session that ended.
+
+    Attributes:
+        links: those that stand.
+        impatient: whether somebody has something else to do than to wait for a server that does not answer: another
+            server, or the end.
     """
 
     def __init__(
@@ -122,6 +140,8 @@ class AioLinks:
         self._tasks: list[asyncio.Task[None]] = []
         self.came = came
         self.links: dict[Server, WorkerLink] = {}
+        self.impatient = len(pool.servers) > 1
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begins to connect to all servers, unless that is so already."""
@@ -168,13 +188,32 @@ class AioLinks:
     def pump(self) -> None:
         """Lets every session ask for jobs, the one first that asked longest ago, and writes what they say."""
         links: Iterable[WorkerLink] = self.links.values()
-        if len(self.links) > 1:
+        if self.impatient:
             links = sorted(links, key=lambda link: link.session.asked)
         for link in links:
             session = link.session
             session.pump()
             if session.out:
                 link.flush_when_due()
+        if self.impatient:
+            self._look_later()
+
+    def hurry(self) -> None:
+        """The worker is to end: from now on it waits for no server that does not answer."""
+        self.impatient = True
+        self._look_later()
+
+    def _look_later(self) -> None:
+        if self._timer is None and any(link.session.awaiting for link in self.links.values()):
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._look)
+
+    def _look(self) -> None:
+        """Lets nobody wait for a server that does not answer."""
+        self._timer = None
+        for link in list(self.links.values()):
+            if link.session.look():
+                self.came(link)
+        self._look_later()
 
     async def close(self) -> None:
         """Ends every connection, and all attempts."""
@@ -184,10 +223,19 @@ class AioLinks:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._tasks = []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for link in links:
             link.cause = link.cause or "the worker was closed"
+            whole = not link.session.out  # half a packet is of no use
             link.session.lost()
             if link.transport is not None:
-                link.transport.close()
+                (link.transport.close if whole else link.transport.abort)()
+        if links:
+            await asyncio.wait([link.closed for link in links], timeout=_LAST_BYTES)
+        for link in links:
+            if link.transport is not None and not link.closed.done():
+                link.transport.abort()  # it does not take them: it may be stopped
                 await asyncio.wait([link.closed])
         self.links.clear()

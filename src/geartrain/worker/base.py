@@ -209,7 +209,7 @@ class BaseWorker(ABC):
         return WorkerSession(
             str(server),
             self._slots,
-            {name: registered.timeout for name, registered in self._functions.items()},
+            {name: registered.timeout for name, registered in self._functions.copy().items()},
             client_id=self.client_id,
             job_type=self._job_type,
             all_yours=all_yours and len(self.pool.servers) == 1 and server not in self._without_all_yours,

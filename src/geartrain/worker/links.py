@@ -7,7 +7,6 @@ does or who runs it.
 
 import contextlib
 import logging
-import os
 import select
 import socket
 import ssl
@@ -22,7 +21,7 @@ from geartrain.client.pool import Pool
 from geartrain.client.sockets import SHORT, Transport, connect
 from geartrain.errors import ConnectionLost, RemoteProtocolError
 from geartrain.worker.job import Job
-from geartrain.worker.session import WorkerSession
+from geartrain.worker.session import PATIENCE, WorkerSession
 
 __all__ = ["Link", "Links"]
 
@@ -34,7 +33,7 @@ _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 class Link:
     """One connection: socket and session."""
 
-    __slots__ = ("closed", "fd", "server", "session", "transport")
+    __slots__ = ("blocked", "closed", "fd", "server", "session", "transport")
 
     def __init__(self, server: Server, transport: Transport, session: WorkerSession) -> None:
         self.server = server
@@ -42,6 +41,7 @@ class Link:
         self.session = session
         self.fd = transport.sock.fileno()
         self.closed = False
+        self.blocked = False  # there is more to write than the system took
 
 
 class Links:
@@ -53,6 +53,10 @@ class Links:
         connect_timeout: seconds per server.
         new_session: makes a session for a server.
         note_loss: told of a session that ended.
+
+    Attributes:
+        impatient: whether somebody has something else to do than to wait for a server that does not answer: another
+            server, or the end.
     """
 
     def __init__(
@@ -74,6 +78,8 @@ class Links:
         self._complained: set[Server] = set()
         self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
         self._open = False
+        self.impatient = len(pool.servers) > 1
+        self._look_at = 0.0
         self._answering: Link | None = None  # the one that owes an answer, where there is only one
 
     def open(self) -> None:
@@ -90,7 +96,7 @@ class Links:
         """Ends a `turn` that waits. May be called from anywhere, a signal handler included."""
         if self._open:
             with contextlib.suppress(OSError):  # full: it is awake anyway; closed in this moment: it is gone
-                os.write(self._wake_out.fileno(), b"\0")
+                self._wake_out.send(b"\0")
 
     # Reading.
 
@@ -104,12 +110,28 @@ class Links:
                 return
             if timeout is not None:
                 timeout -= SHORT
+        if self.impatient and any(link.session.awaiting for link in list(self.links.values())):
+            wait = max(0.0, self._look_at - monotonic())
+            timeout = wait if timeout is None else min(wait, timeout)
         for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
             link = self.links.get(fd)
             if link is not None:
+                if link.blocked:
+                    self._write_on(link)
                 self._read(link)
             elif fd == self._wake_in.fileno():
                 self._woken()
+        if self.impatient:
+            self._look()
+
+    def _look(self) -> None:
+        """Lets nobody wait for a server that does not answer."""
+        now = monotonic()
+        if now >= self._look_at:
+            self._look_at = now + PATIENCE
+            with self.lock:
+                for link in self.links.values():
+                    link.session.look()
 
     def _read(self, link: Link, soon: bool = False) -> bool:
         """Takes in what came; `soon` waits a moment for it. Returns whether something came, the end included."""
@@ -217,7 +239,10 @@ class Links:
     # Writing.
 
     def pump(self) -> None:
-        """Lets every session ask for jobs, the one first that asked longest ago, and writes what they say."""
+        """Lets every session ask for jobs, the one first that asked longest ago, and writes what they say.
+
+        What a server does not take now is written by `turn`: it must not hold up the others.
+        """
         links = list(self.links.values())
         if len(links) > 1:
             links.sort(key=lambda link: link.session.asked)
@@ -226,9 +251,23 @@ class Links:
                 link.session.pump()
                 waits = self._send(link)
             if waits:
-                self.write(link)
-        if len(links) == 1 and links[0].transport.waits_for_more and links[0].session.expecting:
+                self._write_later(link)
+        if len(links) == 1 and not waits and links[0].transport.waits_for_more and links[0].session.expecting:
             self._answering = links[0]
+
+    def _write_later(self, link: Link) -> None:
+        with self.lock:
+            if link.closed or link.blocked:
+                return
+            link.blocked = True
+            self._poll.modify(link.fd, select.POLLIN | select.POLLOUT)
+        self.wake()
+
+    def _write_on(self, link: Link) -> None:
+        with self.lock:
+            if not self._send(link) and not link.closed:
+                link.blocked = False
+                self._poll.modify(link.fd, select.POLLIN)
 
     def write(self, link: Link) -> None:
         """Writes all that a session has to say, however long the server takes to read it."""
@@ -271,6 +310,7 @@ class Links:
             for link in list(self.links.values()):
                 link.closed = True
                 link.session.lost()
+                link.transport.shutdown()  # a task's thread may wait until it can write
                 link.transport.close()
             self.links.clear()
             for _, transport, _ in self._arrived:

@@ -13,6 +13,10 @@ How the cycle goes:
 A slot is one job that may run; the sessions of a worker share them. A slot is taken before GRAB_JOB is sent, so
 that no answer can bring a job without a place.
 
+Any server answers GRAB_JOB at once. One that does not (it is stopped, or its machine is gone and TCP has not noticed)
+would keep the slot from all others: so `look` takes it back, and the session is SILENT until the answer comes. A job
+that comes then waits for a slot.
+
 To a server that takes ALL_YOURS the worker says it first of all. Such a server answers PRE_SLEEP with the next job
 itself, now or later, so the worker takes a slot, says PRE_SLEEP and waits (OFFERED): WORK_COMPLETE and PRE_SLEEP
 in one write are all that a job costs. gearmand answers ALL_YOURS with an ERROR before anything else, and the cycle
@@ -33,12 +37,15 @@ from geartrain.protocol.packets import LARGEST, RESPONSE_MAGIC, request
 from geartrain.protocol.parser import TOO_FEW, Parser
 from geartrain.worker.job import Job
 
-__all__ = ["GRABS", "Slots", "State", "WorkerSession"]
+__all__ = ["GRABS", "PATIENCE", "Slots", "State", "WorkerSession"]
 
 logger = logging.getLogger("geartrain.worker")
 
 GRABS: Final = (Command.GRAB_JOB_ALL, Command.GRAB_JOB_UNIQ, Command.GRAB_JOB)
 """The ways to ask for a job, best first; a server that does not know one is asked in the next."""
+
+PATIENCE: Final = 1.0
+"""Seconds between two looks for answers that are due. A server that works answers within milliseconds."""
 
 _PRE_SLEEP: Final = request(Command.PRE_SLEEP)
 _GRAB_PACKETS: Final = {grab: request(grab) for grab in GRABS}
@@ -52,19 +59,22 @@ class State(Enum):
     ASLEEP = "asleep"
     OFFERED = "offered"
     """As ASLEEP, but with a slot that the server may fill at any moment."""
+    SILENT = "silent"
+    """As GRABBING, but the answer is overdue, and the slot was given back."""
 
 
 _AWAKE: Final = State.AWAKE  # a name is looked up faster than an enum's member, and every job takes several
 _GRABBING: Final = State.GRABBING
 _ASLEEP: Final = State.ASLEEP
 _OFFERED: Final = State.OFFERED
+_SILENT: Final = State.SILENT
 
 
 class Slots:
     """Places for jobs.
 
     Attributes:
-        free: how many more jobs may come. Below zero when a server sent one unasked; that one waits.
+        free: how many more jobs may come. Below zero when a server sent one late or unasked; that one waits.
         closed: set to take no more jobs at all.
         taken: how many times one was taken to ask for a job.
     """
@@ -90,7 +100,8 @@ class WorkerSession(Outgoing):
 
     Attributes:
         owner: what the shell keeps for it.
-        jobs: the jobs that run, by handle.
+        jobs: the jobs that run, each as key and value. Not by handle: a job whose time was up may come again, to the
+            worker that still runs it.
         answered: whether the server has sent anything yet.
         asked: when it last asked for a job, in the count of `Slots.taken`.
     """
@@ -105,7 +116,9 @@ class WorkerSession(Outgoing):
         "_job",
         "_leaving",
         "_parser",
+        "_seen",
         "_slots",
+        "_told",
         "answered",
         "asked",
         "assigned",
@@ -128,11 +141,13 @@ class WorkerSession(Outgoing):
         super().__init__()
         self.name = name
         self.owner: object = None
-        self.jobs: dict[bytes, Job] = {}
+        self.jobs: dict[Job, Job] = {}
         self.state = _AWAKE
         self._ended = False
         self.answered = False
         self.asked = 0
+        self._seen = (0, 0)  # how far the answer to a grab was when somebody last looked
+        self._told = False
         self.assigned: deque[Job] = deque()
         self._slots = slots
         self._functions: dict[bytes, int] = {}
@@ -158,7 +173,7 @@ class WorkerSession(Outgoing):
         if self._functions.get(function) == timeout:
             return
         if function in self._functions:
-            if any(job.wire == function for job in self.jobs.values()):
+            if any(job.wire == function for job in self.jobs):
                 self._functions[function] = timeout  # CANT_DO would give the running job away
                 return
             self.out.append(request(Command.CANT_DO, function))
@@ -177,7 +192,7 @@ class WorkerSession(Outgoing):
 
     def _leave(self) -> None:
         for function in list(self._leaving):
-            if not any(job.wire == function for job in self.jobs.values()):
+            if not any(job.wire == function for job in self.jobs):
                 self._leaving.discard(function)
                 if self._functions.pop(function, None) is not None:
                     self.out.append(request(Command.CANT_DO, function))
@@ -208,7 +223,7 @@ class WorkerSession(Outgoing):
         """A job's task is over, with a packet that says how where it has not said so itself; its slot is free."""
         if packet is not None and not job.lost:
             self.out.append(packet)
-        if self.jobs.pop(job.handle, None) is not None:
+        if self.jobs.pop(job, None) is not None:
             self._slots.free += 1
             if self._leaving:
                 self._leave()
@@ -246,13 +261,17 @@ class WorkerSession(Outgoing):
             self._grabbed = True
             self.state = _AWAKE
         else:
-            self._slots.free -= 1  # unasked: it waits for a slot, and is not lost
-        self.jobs[job.handle] = job
+            self._slots.free -= 1  # late or unasked: it waits for a slot, and is not lost
+            if self.state is _SILENT:
+                self.state = _AWAKE
+        self.jobs[job] = job
         self.assigned.append(job)
 
     def _on_no_job(self, parts: list[bytes]) -> None:
         self._asked_all_yours = False
         if self.state is not _GRABBING:
+            if self.state is _SILENT:
+                self._answered_late()
             return
         self._grabbed = True
         if self._slots.closed:
@@ -265,6 +284,14 @@ class WorkerSession(Outgoing):
         else:
             self.state = _ASLEEP
             self._slots.free += 1
+
+    def _answered_late(self) -> None:
+        """NO_JOB came for a slot that was given back: to sleep needs none, to be offered jobs does."""
+        if self._all_yours or self._slots.closed:
+            self.state = _AWAKE
+        else:
+            self.out.append(_PRE_SLEEP)
+            self.state = _ASLEEP
 
     def _on_noop(self, parts: list[bytes]) -> None:
         if self.state is _OFFERED:  # this server wakes after all: the slot is ours already
@@ -283,7 +310,8 @@ class WorkerSession(Outgoing):
             if self._all_yours and code in _NOT_OFFERED:
                 self._all_yours = False
                 return
-        if self.state is _GRABBING and code in _NOT_OFFERED and self._grab + 1 < len(GRABS):
+        asked = self.state is _GRABBING or self.state is _SILENT
+        if asked and code in _NOT_OFFERED and self._grab + 1 < len(GRABS):
             self._grab += 1
             self.out.append(_GRAB_PACKETS[GRABS[self._grab]])
             return
@@ -293,6 +321,31 @@ class WorkerSession(Outgoing):
     def expecting(self) -> bool:
         """Whether the server may send a job at any moment."""
         return self.state is _GRABBING or self.state is _OFFERED
+
+    def look(self) -> bool:
+        """Gives back the slot of a grab of whose answer nothing has come since the last look.
+
+        Call it every `PATIENCE` seconds, after all that came was taken in.
+
+        Returns:
+            whether a slot was given back.
+        """
+        if self.state is not _GRABBING:
+            if self.state is not _SILENT:
+                self._told = False
+            return False
+        seen = self.asked, self._parser.missing
+        if seen != self._seen:
+            self._seen = seen
+            return False
+        self.state = _SILENT
+        self._slots.free += 1
+        if not self._told:  # once, and not for every job of a server that is always slow
+            self._told = True
+            logger.warning(
+                "%s has not answered for %g s or more; other servers' jobs go on in the meantime", self.name, PATIENCE
+            )
+        return True
 
     # The end.
 
@@ -307,8 +360,13 @@ class WorkerSession(Outgoing):
             self._slots.free += 1
         self.state = _AWAKE
         self._ended = True  # a dead session must take no slot
-        for job in self.jobs.values():
+        for job in self.jobs:
             job.lost = True
+        assigned = list(self.assigned)
+        self.assigned.clear()
+        for job in assigned:  # nobody has begun with these, and nobody will
+            if self.jobs.pop(job, None) is not None:
+                self._slots.free += 1
         self.out.clear()
 
 

@@ -115,9 +115,10 @@ class Worker(BaseWorker):
         self._slots.closed = True
         if self._stopping.late:
             return True
+        self._links.impatient = True
         with self._links.lock:
             sessions = [link.session for link in self._links.links.values()]
-        if any(session.jobs or session.awaiting for session in sessions):
+        if any(session.jobs or session.awaiting or session.out for session in sessions):
             return False
         if any(session.state is State.OFFERED for session in sessions):
             self._links.turn(0.0)  # a last look: a job that came unasked would be thrown back
@@ -126,7 +127,7 @@ class Worker(BaseWorker):
         return True
 
     def _collect(self) -> None:
-        for link in self._links.links.values():
+        for link in list(self._links.links.values()):  # a task's thread may find one lost
             if link.session.assigned:
                 self._ready.extend(link.session.assigned)
                 link.session.assigned.clear()
