@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from geartrain import Client, Job
+from geartrain import Client, ConnectionLost, Job
 from geartrain.protocol.commands import Command
 from geartrain.protocol.packets import response
 from geartrain.testing import Server
@@ -268,3 +268,49 @@ def test_a_client_can_be_closed_while_its_server_does_not_read(world: World, fun
         task.wait(0.2)
         client.close()
         assert task.done
+
+
+def test_a_client_leaves_a_server_that_does_not_answer(
+    world: World, function: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Server() as server,
+        world.worker(server.address) as worker,
+        world.client(
+            [f"127.0.0.1:{silent.getsockname()[1]}", server.address], timeout=0.3, connect_timeout=0.3
+        ) as client,
+    ):
+        worker.register(function, lambda job: job.workload)
+        failed = threading.Event()
+        task = client.submit(function, b"lost", on_fail=lambda _: failed.set())
+        task.wait()
+        with pytest.raises(ConnectionLost, match=r"no answer for 0\.[34] s.* it may run or not"):
+            task.result()
+        assert failed.is_set()
+        assert client.do(function, b"here", timeout=PATIENCE) == b"here"
+        assert client.echo(b"and there", timeout=PATIENCE) == b"and there"
+    assert caplog.text.count("but not answered for") == 1
+
+
+def test_a_client_that_waits_for_a_long_job_is_patient(world: World, function: str) -> None:
+    def script(peer: Peer) -> None:
+        until(peer, Command.SUBMIT_JOB)
+        peer.send(response(Command.JOB_CREATED, b"H:1"))
+        until(peer, Command.SUBMIT_JOB)
+        assert asked.wait(PATIENCE)
+        peer.send(response(Command.JOB_CREATED, b"H:2"))
+        for handle in (b"H:1", b"H:2"):
+            peer.send(response(Command.WORK_COMPLETE, handle, b"result"))
+        assert over.wait(PATIENCE)
+
+    asked, over = threading.Event(), threading.Event()
+    with Scripted(script) as server, world.client(server.address, connect_timeout=0.2) as client:
+        first = client.submit(function)
+        first.wait_created()
+        second = client.submit(function)
+        assert not second.wait(0.3)
+        asked.set()
+        assert [first.result(), second.result()] == [b"result", b"result"]
+        over.set()
+    assert not server.problems

@@ -6,6 +6,7 @@ Must not know the connection (aio_link), nor the protocol (session). Names and m
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from time import monotonic
 from typing import Any, Self, TypeVar
 
 from geartrain.client.aio_link import Linker
@@ -112,6 +113,7 @@ class AsyncClient(BaseClient[AsyncTask]):
             async with asyncio.timeout(limit):
                 return await coroutine
         except TimeoutError:
+            self._linker.doubt(monotonic() - limit)
             raise RequestTimeout(f"{describe(task)} did not come within {limit:g} s") from None
 
     # One job, and its result.

@@ -16,7 +16,7 @@ from geartrain.client.address import Server
 from geartrain.client.aio_prompt import Reading
 from geartrain.client.aio_sockets import AioLink, open_link
 from geartrain.client.flow import to_gather
-from geartrain.client.pool import Pool
+from geartrain.client.pool import Pool, silent
 from geartrain.client.session import ClientSession
 from geartrain.client.sockets import SHORT
 from geartrain.client.task import BaseTask, Pending
@@ -67,7 +67,8 @@ class ClientLink(AioLink, Reading):
         self.linker = linker
         self.session = ClientSession(str(server), exceptions=linker.exceptions)
         self.process = _process
-        self.used = monotonic()
+        self.used = monotonic()  # when something came last
+        self.doubted = 0.0  # since when it was waited for in vain, if nothing came after that
         self.over = False
         self._gathering = False
         self._scheduled = False
@@ -195,6 +196,17 @@ class Linker:
             if attempt == 2 or not isinstance(pending.error, ConnectionLost):
                 raise pending.error
         return pending.value
+
+    def doubt(self, since: float) -> None:
+        """Somebody waited in vain. A server that does not even confirm is left: it may be stopped itself."""
+        link = self._link
+        if link is None or not link.session.doubtful:
+            return
+        if link.doubted <= link.used:
+            link.doubted = max(since, link.used)
+        seconds = monotonic() - link.doubted
+        if seconds >= self._connect_timeout:
+            link.fail(silent(link.server, seconds))
 
     def _usable(self, loop: asyncio.AbstractEventLoop) -> ClientLink | None:
         """The connection, if there is one that can be trusted now; otherwise one is on its way."""

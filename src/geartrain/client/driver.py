@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from geartrain.client.flow import to_gather
-from geartrain.client.pool import Pool
+from geartrain.client.pool import Pool, silent
 from geartrain.client.session import ClientSession
 from geartrain.client.sockets import SHORT, Transport, connect
 from geartrain.client.task import BaseTask, Pending, describe
@@ -40,12 +40,13 @@ class Awaited(Protocol):
 class Link:
     """One connection: socket and session."""
 
-    __slots__ = ("blocked", "gather", "session", "transport", "used")
+    __slots__ = ("blocked", "doubted", "gather", "session", "transport", "used")
 
     def __init__(self, transport: Transport, session: ClientSession) -> None:
         self.transport = transport
         self.session = session
-        self.used = monotonic()
+        self.used = monotonic()  # when something came last
+        self.doubted = 0.0  # since when it was waited for in vain, if nothing came after that
         self.blocked = False  # there is more to write than the system took
         self.gather = 0  # bytes to wait for
 
@@ -151,6 +152,7 @@ class Driver:
             if deadline is not None:
                 remaining = deadline - monotonic()
                 if remaining <= 0:
+                    self._doubt(deadline - timeout, me)  # type: ignore[operator]
                     raise RequestTimeout(f"{describe(task)} did not come within {timeout:g} s")
             if self._reader is not None and self._reader != me:
                 self._others += 1
@@ -161,6 +163,23 @@ class Driver:
             if link is None:
                 raise ConnectionLost("the client was closed")
             self._read(link, remaining, me, link.gather if remaining is None or remaining > SHORT else 0)
+
+    def _doubt(self, since: float, me: int) -> None:
+        """Somebody waited in vain. A server that does not even confirm is left: it may be stopped itself."""
+        link = self._link
+        if link is None or not link.session.doubtful:
+            return
+        if link.doubted <= link.used:
+            link.doubted = max(since, link.used)
+        seconds = monotonic() - link.doubted
+        if seconds < self._connect_timeout:
+            return
+        link.transport.shutdown()  # another thread may be reading
+        self._lose(link, silent(link.transport.server, seconds))
+        if link.session.calls:
+            self._run_calls(link, me)
+        if self._others:
+            self._cond.notify_all()
 
     def _write(self, link: Link) -> None:
         """Writes what goes without waiting."""

@@ -4,13 +4,16 @@ Owns the servers' order, what is known of their health, and the times to wait. P
 in as arguments. Must not know sockets or jobs.
 """
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from geartrain.client.address import Server
 
-__all__ = ["FIRST_DELAY", "MAX_DELAY", "Pool"]
+__all__ = ["FIRST_DELAY", "MAX_DELAY", "Pool", "silent"]
+
+logger = logging.getLogger("geartrain.client")
 
 FIRST_DELAY: Final = 0.1
 """Seconds to wait after the first failure; doubled by each further one."""
@@ -59,3 +62,9 @@ class Pool:
     def retry_at(self, server: Server) -> float:
         """When a server may be tried again, 0 where there is nothing to wait for."""
         return self._retry_at.get(server, 0.0)
+
+
+def silent(server: Server, seconds: float) -> str:
+    """Notes in the log that a server is left because it does not answer. Returns the reason in words."""
+    logger.warning("%s has accepted a connection, but not answered for %.1f s; trying another", server, seconds)
+    return f"no answer for {seconds:.1f} s"

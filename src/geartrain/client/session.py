@@ -117,6 +117,11 @@ class ClientSession(Outgoing):
         return not (self._created or self._jobs or self._asking)
 
     @property
+    def doubtful(self) -> bool:
+        """Whether the server owes what it should say at once, and no result would be lost with the connection."""
+        return bool(self._created or self._asking) and not self._jobs
+
+    @property
     def due(self) -> int:
         """Bytes that are sure to come: of every task that is awaited one packet with its handle."""
         return self.confirmation * (len(self._created) + len(self._jobs))
