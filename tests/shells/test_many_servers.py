@@ -264,10 +264,14 @@ def test_a_job_that_comes_again_to_the_same_worker_costs_no_slot(world: World, f
 def test_a_client_can_be_closed_while_its_server_does_not_read(world: World, function: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = world.client(f"127.0.0.1:{silent.getsockname()[1]}", timeout=0.2)
-        task = client.submit(function, bytes(BIG))
+        failed = []
+        small = client.submit(function, on_fail=failed.append)
+        task = client.submit(function, bytes(BIG), on_fail=failed.append)
         task.wait(0.2)
         client.close()
         assert task.done
+        assert small.done
+        assert len(failed) == 2
 
 
 def test_a_client_leaves_a_server_that_does_not_answer(

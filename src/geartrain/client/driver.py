@@ -349,4 +349,6 @@ class Driver:
             link.transport.close()
             for task in link.session.lost("the client was closed"):
                 task.fail(ConnectionLost("the client was closed before the job was sent"))
+            if link.session.calls:
+                self._run_calls(link, get_ident())
             self._cond.notify_all()
