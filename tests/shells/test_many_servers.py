@@ -318,3 +318,28 @@ def test_a_client_that_waits_for_a_long_job_is_patient(world: World, function: s
         assert [first.result(), second.result()] == [b"result", b"result"]
         over.set()
     assert not server.problems
+
+
+def test_what_accepts_and_hangs_up_is_one_outage_in_the_log(
+    world: World, function: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hang_up(peer: Peer) -> None:
+        pass
+
+    def answer(peer: Peer) -> None:
+        grabbed(peer)
+        peer.send(response(Command.NO_JOB))
+        until(peer, Command.PRE_SLEEP)
+        assert over.wait(PATIENCE)
+
+    over = threading.Event()
+    caplog.set_level(logging.INFO, "geartrain.worker")
+    with (
+        Server() as server,
+        Scripted(*[hang_up] * 5, answer) as balancer,
+        world.worker([balancer.address, server.address]) as worker,
+    ):
+        worker.register(function, lambda job: None)
+        wait_until(lambda: caplog.text.count(f"connected to {balancer.address}") == 2, "the end of the outage")
+        assert caplog.text.count(f"the connection to {balancer.address} was lost") == 1
+        over.set()

@@ -50,6 +50,19 @@ class WorkerLink(AioLink):
         else:
             self._came(self)
 
+    def announce(self) -> None:
+        """Logs the connection when the first word has come.
+
+        What accepts and hangs up, a balancer without a server say, is no end of an outage.
+        """
+
+        def first(data: bytes) -> None:
+            del self.taken
+            logger.info("connected to %s", self.server)
+            self.taken(data)
+
+        self.taken = first  # type: ignore[method-assign]
+
     def flush(self) -> None:
         self._scheduled = False
         transport = self.transport
@@ -151,7 +164,7 @@ class AioLinks:
 
     async def _serve(self, server: Server) -> None:
         """Keeps one server connected."""
-        complained = False
+        complained = hangs_up = False
         while True:
             await asyncio.sleep(max(0.0, self._pool.retry_at(server) - monotonic()))
             link = WorkerLink(server, self)
@@ -166,7 +179,10 @@ class AioLinks:
             complained = False
             link.begin(self._new_session(server))
             self.links[server] = link
-            logger.info("connected to %s", server)
+            if hangs_up:
+                link.announce()
+            else:
+                logger.info("connected to %s", server)
             try:
                 self.pump()
                 self.came(link)
@@ -176,8 +192,10 @@ class AioLinks:
             self._note_loss(server, link.session)
             at = self._pool.failed(server, monotonic())
             complained = True
+            known, hangs_up = hangs_up, not link.session.answered
             jobs = len(link.session.jobs)
-            logger.warning(
+            logger.log(
+                logging.DEBUG if known and hangs_up else logging.WARNING,  # once per outage
                 "the connection to %s was lost (%s)%s; trying again in %.1f s",
                 server,
                 link.cause,

@@ -74,7 +74,8 @@ class Links:
         self._note_loss = note_loss
         self.lock = threading.RLock()  # guards the sessions
         self.links: dict[int, Link] = {}
-        self._absent: set[Server] = set(pool.servers)  # neither connected nor being connected
+        self._absent: set[Server | Link] = set(pool.servers)  # neither connected nor being connected; or not for sure
+        self._hang_up: set[Server] = set()  # these ended their last connection without a word
         self._complained: set[Server] = set()
         self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
         self._open = False
@@ -173,6 +174,9 @@ class Links:
         """Starts the attempts that are due. Returns how long to wait at most, for the next one's sake."""
         now = monotonic()
         for server in list(self._absent):
+            if isinstance(server, Link):
+                self._look_at_newcomer(server)
+                continue
             wait = self._pool.retry_at(server) - now
             if wait <= 0:
                 self._absent.discard(server)
@@ -203,6 +207,14 @@ class Links:
             self._complained.add(server)
             logger.warning("no connection to %s; trying again, next in %.1f s", problem, at - monotonic())
 
+    def _look_at_newcomer(self, link: Link) -> None:
+        """What accepts and hangs up, a balancer without a server say, is no end of an outage."""
+        if link.closed or link.session.answered:
+            self._absent.discard(link)
+        if not link.closed and link.session.answered:
+            self._hang_up.discard(link.server)
+            logger.info("connected to %s", link.server)
+
     def _joined(self, server: Server, transport: Transport) -> None:
         self._complained.discard(server)
         with self.lock:
@@ -210,7 +222,10 @@ class Links:
             link.session.owner = link
             self.links[link.fd] = link
             self._poll.register(link.fd, select.POLLIN)
-        logger.info("connected to %s", server)
+        if server in self._hang_up:
+            self._absent.add(link)
+        else:
+            logger.info("connected to %s", server)
 
     def drop(self, link: Link, cause: str) -> None:
         """A connection ended."""
@@ -226,8 +241,11 @@ class Links:
         at = self._pool.failed(link.server, monotonic())
         self._absent.add(link.server)
         self._complained.add(link.server)
+        known = link.server in self._hang_up
+        (self._hang_up.discard if link.session.answered else self._hang_up.add)(link.server)
         jobs = len(link.session.jobs)
-        logger.warning(
+        logger.log(
+            logging.WARNING if link.session.answered or not known else logging.DEBUG,  # once per outage
             "the connection to %s was lost (%s)%s; trying again in %.1f s",
             link.server,
             cause,
