@@ -15,7 +15,7 @@ from geartrain.testing import Server
 from ..services import wait_until
 
 PROGRAM = """
-import logging, os, sys, time
+import logging, os, sys, threading, time, warnings
 from pathlib import Path
 from geartrain import Worker
 
@@ -42,6 +42,21 @@ def wait(job):
         time.sleep(0.01)
     return "waited"
 
+@worker.task
+def leave_a_child(job):
+    warnings.simplefilter("ignore")  # Python's, of forks beside threads
+    if not os.fork():
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+        os._exit(0)
+    return str(os.getpid())
+
+if "thread" in sys.argv:
+    warnings.simplefilter("ignore")
+    threading.Thread(target=worker.work, kwargs=eval(sys.argv[4])).start()
+    sys.stdin.read()
+    worker.stop()
+    sys.exit()
 worker.work(**eval(sys.argv[4]))
 print("left", flush=True)
 """
@@ -74,9 +89,12 @@ print("left", flush=True)
 class Program:
     """A worker in a process of its own."""
 
-    def __init__(self, server: Server, folder: Path, text: str = PROGRAM, work: str = "{}", **settings: object) -> None:
-        argv = [sys.executable, "-W", "error", "-c", text, server.address, str(folder), repr(settings), work]
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(
+        self, server: Server, folder: Path, text: str = PROGRAM, work: str = "{}", *words: str, **settings: object
+    ) -> None:
+        argv = [sys.executable, "-W", "error", "-c", text, server.address, str(folder), repr(settings), work, *words]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -231,6 +249,50 @@ def test_a_process_that_does_not_stop_is_ended(server: Server, client: Client, t
         wait_until((tmp_path / "started").exists, "the job's start")
         program.signal(signal.SIGTERM)
         assert program.end(15)[0] == "left\n"
+        assert programs(server) == 0
+    finally:
+        finish(program)
+
+
+def test_a_process_that_leaves_children_behind_is_replaced(server: Server, client: Client, tmp_path: Path) -> None:
+    program = Program(server, tmp_path, work="{'processes': 2}")
+    try:
+        pid = int(client.do("leave_a_child"))
+        os.kill(pid, signal.SIGKILL)
+        assert f"{pid} ended (killed by SIGKILL); starting another" in program.read_until("ended")
+        (tmp_path / "go").touch()  # what it left behind holds its connection until now
+        wait_until(lambda: programs(server) == 2, "its replacement")
+        program.signal(signal.SIGTERM)
+        assert program.end()[0] == "left\n"
+    finally:
+        (tmp_path / "go").touch()
+        finish(program)
+
+
+def test_processes_do_not_outlive_the_one_that_started_them(server: Server, client: Client, tmp_path: Path) -> None:
+    program = Program(server, tmp_path, work="{'processes': 3}")
+    try:
+        wait_until(lambda: programs(server) == 3, "three processes")
+        task = client.submit("wait", "started")
+        wait_until((tmp_path / "started").exists, "the job's start")
+        program.process.kill()
+        wait_until(lambda: programs(server) == 1, "the idle ones' leave")
+        (tmp_path / "go").touch()
+        assert task.result() == b"waited"  # a job that runs may end
+        wait_until(lambda: programs(server) == 0, "the last one's leave")
+        assert program.end()[1].count("is gone; it stops, too") == 3
+    finally:
+        (tmp_path / "go").touch()
+        finish(program)
+
+
+def test_processes_that_a_thread_watches_are_replaced(server: Server, client: Client, tmp_path: Path) -> None:
+    program = Program(server, tmp_path, PROGRAM, "{'processes': 2}", "thread")
+    try:
+        os.kill(int(client.do("pid")), signal.SIGKILL)
+        program.read_until("starting another")
+        wait_until(lambda: programs(server) == 2, "its replacement")
+        program.end()  # of its standard input, too
         assert programs(server) == 0
     finally:
         finish(program)

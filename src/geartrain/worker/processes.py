@@ -1,6 +1,7 @@
 """Several worker processes.
 
-Owns forking them, starting them again when they die, and passing on the wish to stop. Must not know what they do.
+Owns forking them, starting them again when they die, passing on the wish to stop, and their end when this process is
+gone. Must not know what they do.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ logger = logging.getLogger("geartrain.worker")
 
 _PAUSE: Final = 1.0
 """Seconds between two starts of a process that dies at once."""
+_LOOK: Final = 1.0
+"""Seconds between two looks at the children where no signal tells of their ends: outside the main thread."""
 _GRACE: Final = 5.0
 """Seconds beyond the stop timeout before a process is killed."""
 
@@ -50,11 +53,13 @@ class _Family:
         self._stopping = stopping
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_out, False)
-        self._children: dict[int, tuple[int, float]] = {}  # pipe, whose end shows the death: (pid, start)
+        self._life, self._held = os.pipe()  # nobody else holds its end: the children read when this process is gone
+        self._children: dict[int, float] = {}  # by their numbers: when they were started
         self._due: list[float] = []  # when to start those that are missing
         self._before: dict[signal.Signals, object] = {}
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _wake_up)
             # For a signal that comes just before the wait: its handler runs when something ends that.
             self._wakeup_before = signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
         stopping.on_ask(self._wake)
@@ -87,25 +92,25 @@ class _Family:
                     self._start()
                 timeout = max(0.0, min(self._due) - now) if self._due else None
             self._wait(timeout)
+            self._bury()
 
     def _start(self) -> None:
-        read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(read)
             self._live()
-        os.close(write)
-        self._children[read] = (pid, monotonic())
+        self._children[pid] = monotonic()
 
     def _live(self) -> NoReturn:
         """The child's whole life."""
         code = 1
         try:
+            os.close(self._held)
             for number in self._before:
                 signal.signal(number, signal.SIG_DFL)
             if self._before:
                 signal.set_wakeup_fd(-1)
             self._stopping.on_ask(None)
+            threading.Thread(target=self._mind_the_parent, name="geartrain parent", daemon=True).start()
             self._run()
             code = 0
         except Exception:
@@ -116,32 +121,42 @@ class _Family:
                 sys.stderr.flush()
             os._exit(code)  # not into the parent's code that comes after the fork
 
+    def _mind_the_parent(self) -> None:
+        """A child that nobody watches, and nobody would stop, ends: who starts the parent again has all anew."""
+        os.read(self._life, 1)
+        logger.error("the process that started the worker process %d is gone; it stops, too", os.getpid())
+        self._stopping.ask()
+
     def _wait(self, timeout: float | None) -> None:
+        if not self._before:  # no signal tells of a child's end here
+            timeout = _LOOK if timeout is None else min(timeout, _LOOK)
         poll = select.poll()
-        for fd in (self._wake_in, *self._children):
-            poll.register(fd, select.POLLIN)
-        for fd, _ in poll.poll(None if timeout is None else timeout * 1000):
-            if fd == self._wake_in:
-                os.read(fd, 4096)
+        poll.register(self._wake_in, select.POLLIN)
+        if poll.poll(None if timeout is None else timeout * 1000):
+            os.read(self._wake_in, 4096)
+
+    def _bury(self) -> None:
+        """Takes note of children that have ended. Asked of the system: a pipe may be held open by what they started."""
+        for pid, since in list(self._children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
                 continue
-            pid, since = self._children.pop(fd)
-            os.close(fd)
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            del self._children[pid]
             if not self._stopping.asked:
-                logger.error("the worker process %d ended (%s); starting another", pid, _cause(code))
+                cause = _cause(os.waitstatus_to_exitcode(status))
+                logger.error("the worker process %d ended (%s); starting another", pid, cause)
                 self._due.append(max(monotonic(), since + _PAUSE))
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid, _ in self._children.values():
+        for pid in self._children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def end(self) -> None:
         """Kills those that are left, and puts everything back."""
         self._signal(signal.SIGKILL)
-        for fd, (pid, _) in self._children.items():
+        for pid in self._children:
             logger.error("the worker process %d did not stop in time and was killed", pid)
-            os.close(fd)
             os.waitpid(pid, 0)
         self._children.clear()
         self._stopping.on_ask(None)
@@ -149,8 +164,12 @@ class _Family:
             signal.signal(number, handler)  # type: ignore[arg-type]
         if self._before:
             signal.set_wakeup_fd(self._wakeup_before)
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        for fd in (self._wake_in, self._wake_out, self._life, self._held):
+            os.close(fd)
+
+
+def _wake_up(number: int, frame: object) -> None:
+    """That there is a handler has the system tell of the signal by the wake-up pipe."""
 
 
 def _cause(code: int) -> str:
