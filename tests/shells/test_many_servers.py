@@ -343,3 +343,44 @@ def test_what_accepts_and_hangs_up_is_one_outage_in_the_log(
         wait_until(lambda: caplog.text.count(f"connected to {balancer.address}") == 2, "the end of the outage")
         assert caplog.text.count(f"the connection to {balancer.address} was lost") == 1
         over.set()
+
+
+def test_a_server_that_hangs_up_during_the_handshake_is_described(world: World, function: str) -> None:
+    with (
+        Scripted(lambda peer: peer.sock.recv(65536)) as server,
+        world.client(server.address, ssl=True) as client,
+        pytest.raises(ConnectionLost, match="the server closed it"),
+    ):
+        client.do(function)
+
+
+def test_a_client_that_is_closed_at_once_leaves_no_task_behind_and_comes_back(world: World, function: str) -> None:
+    def submit_and_close() -> bool:
+        task = client.submit(function)
+        client.close()
+        return bool(task.done)
+
+    async def in_one_turn() -> bool:
+        task = client._inside.submit(function)
+        await client._inside.close()
+        return bool(task.done)
+
+    async def in_doubt() -> bool:
+        """The connection ends, and the loop has not looked at it yet."""
+        restart.start()
+        wait_until(client._inside._linker._link.stale, "the end of the connection")
+        return await in_one_turn()
+
+    with Server() as server, world.worker(server.address) as worker:
+        worker.register(function, lambda job: job.workload)
+        client = world.client(server.address)
+        restart = threading.Thread(target=server.restart)
+        if world.name == "asyncio":
+            assert world.call(in_one_turn)
+            assert client.do(function, b"again") == b"again"
+            assert world.call(in_doubt)
+            restart.join()
+        else:
+            assert submit_and_close()
+        assert client.do(function, b"again") == b"again"
+        client.close()

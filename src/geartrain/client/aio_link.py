@@ -294,6 +294,8 @@ class Linker:
         if connecting is not None and connecting.get_loop() is asyncio.get_running_loop():
             connecting.cancel()
             await asyncio.wait([connecting])
+            self._connecting = None  # one that had not begun could not say so itself, nor give up
+        self._give_up(ConnectionLost("the client was closed before the job was sent"))
         link, self._link = self._link, None
         if link is None or link.loop is not asyncio.get_running_loop():
             return

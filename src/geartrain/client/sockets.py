@@ -287,8 +287,8 @@ def reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate was refused: {error.verify_message}"
-    if isinstance(error, ssl.SSLEOFError):
-        return "the server closed it"
+    if isinstance(error, ssl.SSLEOFError) or (isinstance(error, ConnectionResetError) and not error.args):
+        return "the server closed it"  # the second: asyncio's word for it in the middle of a handshake
     if isinstance(error, ssl.SSLError) and error.reason:
         return _TLS_REASONS.get(error.reason) or f"TLS: {error.reason.replace('_', ' ').lower()}"
     if isinstance(error, ConnectionError) and error.errno:
