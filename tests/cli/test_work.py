@@ -170,6 +170,15 @@ async def meet(job):
         assert running.stop().status == 0
         wait_until(lambda: server.function(function)[2] == 0, "the worker's end")
 
+    @pytest.mark.parametrize("way", [["--reload"], ["--processes", "2"], ["--reload", "--processes", "2"]])
+    def test_nothing_lives_on_when_it_is_killed(
+        self, start: Worker, function: str, module: Path, server: Server, way: list[str]
+    ) -> None:
+        running = start([*GEARTRAIN, "work", "tasks:worker", *way], cwd=module.parent)
+        server.wait_for_workers(function, 2 if "2" in way else 1)
+        os.kill(running.process.pid, signal.SIGKILL)
+        wait_until(lambda: server.function(function)[2] == 0, "the end of its processes")
+
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Final
 
 from geartrain.cli.terminal import say
+from geartrain.worker.lifeline import Lifeline
 
 __all__ = ["run_with_reload"]
 
@@ -27,7 +28,8 @@ def run_with_reload(run: Callable[[], int], folder: Path, program: str) -> int:
     """Runs a function in a child process; after each change of a .py file in a fresh one.
 
     A child that ends by itself (a mistake in the code, say) is started again with the next change. SIGTERM and
-    Ctrl-C are passed on to the child, and end this too.
+    Ctrl-C are passed on to the child, and end this too. A child whose parent is gone (its terminal was closed, say)
+    gets SIGTERM.
 
     Args:
         run: what the child does; its result is the child's exit status.
@@ -58,6 +60,7 @@ def run_with_reload(run: Callable[[], int], folder: Path, program: str) -> int:
             if children.stopping:
                 return status
     finally:
+        children.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -72,9 +75,10 @@ class _Children:
     def __init__(self) -> None:
         self.stopping = False
         self._pid = 0
+        self._lifeline = Lifeline()
 
     def start(self, run: Callable[[], int], handlers: Mapping[signal.Signals, object]) -> None:
-        self._pid = _start(run, handlers)
+        self._pid = _start(run, handlers, self._lifeline)
 
     def ended(self) -> int | None:
         """The child's exit status; None while it runs."""
@@ -88,13 +92,17 @@ class _Children:
         if self._pid:
             os.kill(self._pid, number)
 
+    def close(self) -> None:
+        """There will be no more."""
+        self._lifeline.close()
+
     def pass_on(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal of ours."""
         self.stopping = True
         self.kill(number)
 
 
-def _start(run: Callable[[], int], handlers: Mapping[signal.Signals, object]) -> int:
+def _start(run: Callable[[], int], handlers: Mapping[signal.Signals, object], lifeline: Lifeline) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -106,6 +114,7 @@ def _start(run: Callable[[], int], handlers: Mapping[signal.Signals, object]) ->
         os.setpgid(0, 0)
         for number, handler in handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        lifeline.watch(lambda: os.kill(os.getpid(), signal.SIGTERM))
         status = run()
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 1

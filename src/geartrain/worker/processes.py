@@ -15,6 +15,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, NoReturn
 
+from geartrain.worker.lifeline import Lifeline
 from geartrain.worker.stopping import SIGNALS, Stopping
 
 __all__ = ["supervise"]
@@ -53,7 +54,7 @@ class _Family:
         self._stopping = stopping
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_out, False)
-        self._life, self._held = os.pipe()  # nobody else holds its end: the children read when this process is gone
+        self._lifeline = Lifeline()
         self._children: dict[int, float] = {}  # by their numbers: when they were started
         self._due: list[float] = []  # when to start those that are missing
         self._before: dict[signal.Signals, object] = {}
@@ -104,13 +105,12 @@ class _Family:
         """The child's whole life."""
         code = 1
         try:
-            os.close(self._held)
             for number in self._before:
                 signal.signal(number, signal.SIG_DFL)
             if self._before:
                 signal.set_wakeup_fd(-1)
             self._stopping.on_ask(None)
-            threading.Thread(target=self._mind_the_parent, name="geartrain parent", daemon=True).start()
+            self._lifeline.watch(self._orphaned)
             self._run()
             code = 0
         except Exception:
@@ -121,9 +121,8 @@ class _Family:
                 sys.stderr.flush()
             os._exit(code)  # not into the parent's code that comes after the fork
 
-    def _mind_the_parent(self) -> None:
+    def _orphaned(self) -> None:
         """A child that nobody watches, and nobody would stop, ends: who starts the parent again has all anew."""
-        os.read(self._life, 1)
         logger.error("the process that started the worker process %d is gone; it stops, too", os.getpid())
         self._stopping.ask()
 
@@ -164,8 +163,9 @@ class _Family:
             signal.signal(number, handler)  # type: ignore[arg-type]
         if self._before:
             signal.set_wakeup_fd(self._wakeup_before)
-        for fd in (self._wake_in, self._wake_out, self._life, self._held):
-            os.close(fd)
+        self._lifeline.close()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
 
 
 def _wake_up(number: int, frame: object) -> None:
