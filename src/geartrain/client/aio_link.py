@@ -198,9 +198,9 @@ class Linker:
         return pending.value
 
     def doubt(self, since: float) -> None:
-        """Somebody waited in vain. A server that does not even confirm is left: it may be stopped itself."""
+        """Somebody waited in vain. A server that does not even confirm is left for another: it may be stopped."""
         link = self._link
-        if link is None or not link.session.doubtful:
+        if link is None or not link.session.doubtful or len(self._pool.servers) == 1:
             return
         if link.doubted <= link.used:
             link.doubted = max(since, link.used)

@@ -165,9 +165,9 @@ class Driver:
             self._read(link, remaining, me, link.gather if remaining is None or remaining > SHORT else 0)
 
     def _doubt(self, since: float, me: int) -> None:
-        """Somebody waited in vain. A server that does not even confirm is left: it may be stopped itself."""
+        """Somebody waited in vain. A server that does not even confirm is left for another: it may be stopped."""
         link = self._link
-        if link is None or not link.session.doubtful:
+        if link is None or not link.session.doubtful or len(self._pool.servers) == 1:
             return
         if link.doubted <= link.used:
             link.doubted = max(since, link.used)
