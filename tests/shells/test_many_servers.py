@@ -98,6 +98,7 @@ def test_a_job_that_comes_late_waits_for_its_slot(world: World, function: str) -
 
     def script(peer: Peer) -> None:
         grabbed(peer)
+        client.do_background(function, b"first")
         assert begun.wait(PATIENCE)  # the other server's job has the slot
         peer.send(response(Command.JOB_ASSIGN, b"H:late:1", function.encode(), b"late"))
         if world.name == "asyncio":  # the other one reads when its task has ended
@@ -113,7 +114,6 @@ def test_a_job_that_comes_late_waits_for_its_slot(world: World, function: str) -
         world.worker([late.address, server.address]) as worker,
     ):
         worker.register(function, awork if world.name == "asyncio" else work)
-        client.do_background(function, b"first")
         late._thread.join(PATIENCE)
         assert client.do(function, b"last", timeout=PATIENCE) == b""
     assert not late.problems

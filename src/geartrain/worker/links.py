@@ -80,6 +80,7 @@ class Links:
         self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
         self._open = False
         self.impatient = len(pool.servers) > 1
+        self._looking = False  # for answers that do not come
         self._look_at = 0.0
         self._answering: Link | None = None  # the one that owes an answer, where there is only one
 
@@ -111,9 +112,8 @@ class Links:
                 return
             if timeout is not None:
                 timeout -= SHORT
-        if self.impatient and any(link.session.awaiting for link in list(self.links.values())):
-            wait = max(0.0, self._look_at - monotonic())
-            timeout = wait if timeout is None else min(wait, timeout)
+        if self.impatient and (self._looking or self._begin_to_look()) and (timeout is None or timeout > PATIENCE):
+            timeout = PATIENCE
         for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):
             link = self.links.get(fd)
             if link is not None:
@@ -122,17 +122,21 @@ class Links:
                 self._read(link)
             elif fd == self._wake_in.fileno():
                 self._woken()
-        if self.impatient:
+        if self._looking and monotonic() >= self._look_at:
             self._look()
+
+    def _begin_to_look(self) -> bool:
+        """Returns whether there is something to look for: answers that are due."""
+        self._looking = any(link.session.awaiting for link in list(self.links.values()))
+        self._look_at = monotonic() + PATIENCE
+        return self._looking
 
     def _look(self) -> None:
         """Lets nobody wait for a server that does not answer."""
-        now = monotonic()
-        if now >= self._look_at:
-            self._look_at = now + PATIENCE
-            with self.lock:
-                for link in self.links.values():
-                    link.session.look()
+        with self.lock:
+            for link in self.links.values():
+                link.session.look()
+        self._begin_to_look()
 
     def _read(self, link: Link, soon: bool = False) -> bool:
         """Takes in what came; `soon` waits a moment for it. Returns whether something came, the end included."""
