@@ -74,7 +74,8 @@ class Links:
         self._note_loss = note_loss
         self.lock = threading.RLock()  # guards the sessions
         self.links: dict[int, Link] = {}
-        self._absent: set[Server | Link] = set(pool.servers)  # neither connected nor being connected; or not for sure
+        self._absent: set[Server] = set(pool.servers)  # neither connected nor being connected
+        self._newcomers: set[Link] = set()  # of those below, until they say something
         self._hang_up: set[Server] = set()  # these ended their last connection without a word
         self._complained: set[Server] = set()
         self._arrived: deque[tuple[Server, Transport | None, str]] = deque()
@@ -106,6 +107,8 @@ class Links:
         """Waits for whatever comes first, for at most so many seconds, and takes it in."""
         if self._absent and self._open:
             timeout = self._reconnect(timeout)
+        if self._newcomers:
+            self._greet()
         link, self._answering = self._answering, None
         if link is not None and not link.closed and not self._arrived and (timeout is None or timeout > SHORT):
             if self._read(link, soon=True):
@@ -178,9 +181,6 @@ class Links:
         """Starts the attempts that are due. Returns how long to wait at most, for the next one's sake."""
         now = monotonic()
         for server in list(self._absent):
-            if isinstance(server, Link):
-                self._look_at_newcomer(server)
-                continue
             wait = self._pool.retry_at(server) - now
             if wait <= 0:
                 self._absent.discard(server)
@@ -211,13 +211,13 @@ class Links:
             self._complained.add(server)
             logger.warning("no connection to %s; trying again, next in %.1f s", problem, at - monotonic())
 
-    def _look_at_newcomer(self, link: Link) -> None:
-        """What accepts and hangs up, a balancer without a server say, is no end of an outage."""
-        if link.closed or link.session.answered:
-            self._absent.discard(link)
-        if not link.closed and link.session.answered:
-            self._hang_up.discard(link.server)
-            logger.info("connected to %s", link.server)
+    def _greet(self) -> None:
+        """What accepts and hangs up, a balancer without a server say, is no end of an outage: so an answer is."""
+        for link in list(self._newcomers):
+            if link.session.answered:
+                self._newcomers.discard(link)
+                self._hang_up.discard(link.server)
+                logger.info("connected to %s", link.server)
 
     def _joined(self, server: Server, transport: Transport) -> None:
         self._complained.discard(server)
@@ -227,7 +227,7 @@ class Links:
             self.links[link.fd] = link
             self._poll.register(link.fd, select.POLLIN)
         if server in self._hang_up:
-            self._absent.add(link)
+            self._newcomers.add(link)
         else:
             logger.info("connected to %s", server)
 
@@ -245,6 +245,7 @@ class Links:
         at = self._pool.failed(link.server, monotonic())
         self._absent.add(link.server)
         self._complained.add(link.server)
+        self._newcomers.discard(link)
         known = link.server in self._hang_up
         (self._hang_up.discard if link.session.answered else self._hang_up.add)(link.server)
         jobs = len(link.session.jobs)

@@ -100,8 +100,7 @@ class WorkerSession(Outgoing):
 
     Attributes:
         owner: what the shell keeps for it.
-        jobs: the jobs that run, each as key and value. Not by handle: a job whose time was up may come again, to the
-            worker that still runs it.
+        jobs: the jobs that run. Not by handle: one whose time was up may come again, to the worker that still runs it.
         answered: whether the server has sent anything yet.
         asked: when it last asked for a job, in the count of `Slots.taken`.
     """
@@ -141,7 +140,7 @@ class WorkerSession(Outgoing):
         super().__init__()
         self.name = name
         self.owner: object = None
-        self.jobs: dict[Job, Job] = {}
+        self.jobs: set[Job] = set()
         self.state = _AWAKE
         self._ended = False
         self.answered = False
@@ -223,7 +222,8 @@ class WorkerSession(Outgoing):
         """A job's task is over, with a packet that says how where it has not said so itself; its slot is free."""
         if packet is not None and not job.lost:
             self.out.append(packet)
-        if self.jobs.pop(job, None) is not None:
+        if job in self.jobs:
+            self.jobs.remove(job)
             self._slots.free += 1
             if self._leaving:
                 self._leave()
@@ -264,7 +264,7 @@ class WorkerSession(Outgoing):
             self._slots.free -= 1  # late or unasked: it waits for a slot, and is not lost
             if self.state is _SILENT:
                 self.state = _AWAKE
-        self.jobs[job] = job
+        self.jobs.add(job)
         self.assigned.append(job)
 
     def _on_no_job(self, parts: list[bytes]) -> None:
@@ -365,7 +365,8 @@ class WorkerSession(Outgoing):
         assigned = list(self.assigned)
         self.assigned.clear()
         for job in assigned:  # nobody has begun with these, and nobody will
-            if self.jobs.pop(job, None) is not None:
+            if job in self.jobs:
+                self.jobs.remove(job)
                 self._slots.free += 1
         self.out.clear()
 
