@@ -15,7 +15,7 @@ from geartrain.testing import Server
 from ..services import wait_until
 
 PROGRAM = """
-import logging, os, sys, threading, time, warnings
+import hashlib, logging, os, sys, threading, time, warnings
 from pathlib import Path
 from geartrain import Worker
 
@@ -41,6 +41,11 @@ def wait(job):
     while not (folder / "go").exists():
         time.sleep(0.01)
     return "waited"
+
+@worker.task
+def crunch(job):
+    (folder / "started").touch()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # in C, where no handler of a signal runs
 
 @worker.task
 def leave_a_child(job):
@@ -191,6 +196,17 @@ def test_the_job_goes_to_another_when_the_time_to_stop_is_over(
             finish(other)
 
 
+def test_a_signal_is_heard_while_a_task_is_in_c(server: Server, client: Client, tmp_path: Path) -> None:
+    program = Program(server, tmp_path)
+    try:
+        client.submit("crunch")
+        wait_until((tmp_path / "started").exists, "the job's start")
+        program.signal(signal.SIGTERM)
+        assert "running jobs get 30 s" in program.read_until("stopping")
+    finally:
+        finish(program)
+
+
 def test_a_second_interrupt_means_now(server: Server, client: Client, tmp_path: Path) -> None:
     program = Program(server, tmp_path)
     try:
@@ -237,7 +253,7 @@ def test_processes_share_the_work_and_are_replaced(server: Server, client: Clien
         out, log = program.end()
         assert out == "left\n"
         assert "ended (killed by SIGKILL); starting another" in log
-        assert programs(server) == 0
+        wait_until(lambda: programs(server) == 0, "the end of their connections")
     finally:
         finish(program)
 
@@ -249,7 +265,7 @@ def test_a_process_that_does_not_stop_is_ended(server: Server, client: Client, t
         wait_until((tmp_path / "started").exists, "the job's start")
         program.signal(signal.SIGTERM)
         assert program.end(15)[0] == "left\n"
-        assert programs(server) == 0
+        wait_until(lambda: programs(server) == 0, "the end of their connections")
     finally:
         finish(program)
 
@@ -293,6 +309,6 @@ def test_processes_that_a_thread_watches_are_replaced(server: Server, client: Cl
         program.read_until("starting another")
         wait_until(lambda: programs(server) == 2, "its replacement")
         program.end()  # of its standard input, too
-        assert programs(server) == 0
+        wait_until(lambda: programs(server) == 0, "the end of their connections")
     finally:
         finish(program)

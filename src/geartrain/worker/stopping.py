@@ -19,6 +19,9 @@ __all__ = ["SIGNALS", "LeaveNow", "Stopping"]
 logger = logging.getLogger("geartrain.worker")
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_DUE: Final = 0.5
+"""Seconds after which a signal's handler is not waited for: its thread may be in a call of C for long, and from Python
+3.13 on a process that was forked by a thread runs handlers only when a signal breaks off a call of the system."""
 
 
 class LeaveNow(BaseException):
@@ -41,6 +44,7 @@ class Stopping:
         self.asked = False
         self.late = False
         self._since: float | None = None
+        self._signalled = False
         self._wake: Callable[[], None] | None = None
         self._pipe: tuple[int, int] | None = None
 
@@ -57,7 +61,7 @@ class Stopping:
 
     def reset(self) -> None:
         """Ready to run again."""
-        self.asked = self.late = False
+        self.asked = self.late = self._signalled = False
         self._since = None
 
     def remaining(self) -> float | None:
@@ -115,20 +119,24 @@ class Stopping:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.late or (self.asked and number == signal.SIGINT):  # a second Ctrl-C means now
+        if self.late or (self._signalled and number == signal.SIGINT):  # a second Ctrl-C means now
             self.late = True
             raise LeaveNow
+        self._signalled = True
         self.ask()
 
     def _watch(self, pipe: int, main: bool) -> None:
         """Waits for the wish, then for its time. A thread of its own, for the worker's may be in a task."""
-        while not self.asked:
-            if not os.read(pipe, 64):
-                return
-            self._wake_worker()  # a signal's handler is due there, unless it has just run
-        logger.info("stopping; running jobs get %s", "all the time" if self.timeout is None else f"{self.timeout:g} s")
         poll = select.poll()
         poll.register(pipe, select.POLLIN)
+        while not self.asked:
+            told = os.read(pipe, 64)
+            if not told:
+                return
+            self._wake_worker()  # a signal's handler is due there, unless it has just run
+            if any(number in told for number in SIGNALS) and not self.asked and not poll.poll(_DUE * 1000):
+                self.ask()
+        logger.info("stopping; running jobs get %s", "all the time" if self.timeout is None else f"{self.timeout:g} s")
         deadline = None if self.timeout is None else monotonic() + self.timeout
         while deadline is None or monotonic() < deadline:
             if poll.poll(None if deadline is None else (deadline - monotonic()) * 1000):
