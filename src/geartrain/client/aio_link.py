@@ -16,7 +16,7 @@ from geartrain.client.address import Server
 from geartrain.client.aio_prompt import Reading
 from geartrain.client.aio_sockets import AioLink, open_link
 from geartrain.client.flow import to_gather
-from geartrain.client.pool import Pool, silent
+from geartrain.client.pool import Doubt, Pool, silent
 from geartrain.client.session import ClientSession
 from geartrain.client.sockets import SHORT
 from geartrain.client.task import BaseTask, Pending
@@ -68,7 +68,7 @@ class ClientLink(AioLink, Reading):
         self.session = ClientSession(str(server), exceptions=linker.exceptions)
         self.process = _process
         self.used = monotonic()  # when something came last
-        self.doubted = 0.0  # since when it was waited for in vain, if nothing came after that
+        self.doubt = Doubt()
         self.over = False
         self._gathering = False
         self._scheduled = False
@@ -202,9 +202,7 @@ class Linker:
         link = self._link
         if link is None or not link.session.doubtful or len(self._pool.servers) == 1:
             return
-        if link.doubted <= link.used:
-            link.doubted = max(since, link.used)
-        seconds = monotonic() - link.doubted
+        seconds = link.doubt.grow(since, link.used, monotonic())
         if seconds >= self._connect_timeout:
             link.fail(silent(link.server, seconds))
 

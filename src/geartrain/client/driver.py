@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from geartrain.client.flow import to_gather
-from geartrain.client.pool import Pool, silent
+from geartrain.client.pool import Doubt, Pool, silent
 from geartrain.client.session import ClientSession
 from geartrain.client.sockets import SHORT, Transport, connect
 from geartrain.client.task import BaseTask, Pending, describe
@@ -40,13 +40,13 @@ class Awaited(Protocol):
 class Link:
     """One connection: socket and session."""
 
-    __slots__ = ("blocked", "doubted", "gather", "session", "transport", "used")
+    __slots__ = ("blocked", "doubt", "gather", "session", "transport", "used")
 
     def __init__(self, transport: Transport, session: ClientSession) -> None:
         self.transport = transport
         self.session = session
         self.used = monotonic()  # when something came last
-        self.doubted = 0.0  # since when it was waited for in vain, if nothing came after that
+        self.doubt = Doubt()
         self.blocked = False  # there is more to write than the system took
         self.gather = 0  # bytes to wait for
 
@@ -169,9 +169,7 @@ class Driver:
         link = self._link
         if link is None or not link.session.doubtful or len(self._pool.servers) == 1:
             return
-        if link.doubted <= link.used:
-            link.doubted = max(since, link.used)
-        seconds = monotonic() - link.doubted
+        seconds = link.doubt.grow(since, link.used, monotonic())
         if seconds < self._connect_timeout:
             return
         link.transport.shutdown()  # another thread may be reading

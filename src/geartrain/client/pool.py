@@ -11,7 +11,7 @@ from typing import Final
 
 from geartrain.client.address import Server
 
-__all__ = ["FIRST_DELAY", "MAX_DELAY", "Pool", "silent"]
+__all__ = ["FIRST_DELAY", "MAX_DELAY", "Doubt", "Pool", "silent"]
 
 logger = logging.getLogger("geartrain.client")
 
@@ -62,6 +62,21 @@ class Pool:
     def retry_at(self, server: Server) -> float:
         """When a server may be tried again, 0 where there is nothing to wait for."""
         return self._retry_at.get(server, 0.0)
+
+
+class Doubt:
+    """For how long one connection's server was waited for in vain."""
+
+    __slots__ = ("_since",)
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def grow(self, since: float, heard: float, now: float) -> float:
+        """Somebody waited from `since` to `now`; something came last at `heard`. Returns seconds, of all such waits."""
+        if self._since <= heard:
+            self._since = max(since, heard)
+        return now - self._since
 
 
 def silent(server: Server, seconds: float) -> str:
