@@ -99,7 +99,8 @@ def pair(row: Row, library: str, scale: float) -> Sample:
 
 
 def _jobs(row: Row, library: str, scale: float) -> int:
-    return max(int((row.slow_jobs or row.jobs if library == "gear" else row.jobs) * scale), 50)
+    jobs = row.slow_jobs if library == "gear" and row.slow_jobs else row.jobs
+    return max(int(jobs * scale), 50)
 
 
 def _timed(row: Row, library: str, port: int, jobs: int, *others: subprocess.Popen[bytes]) -> Sample:

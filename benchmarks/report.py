@@ -65,9 +65,8 @@ _METHOD: Final = """## How it is measured
   turn.
 - In the library rows the CPU is that of the client or worker program, over the same server of ours (the compiled
   build where there is one: the server must cost less than what is measured); the other side is the C driver, or, in
-  the rows of both, the library's own. There two programs wake each other for every job, on cores that they share with
-  the server: that costs ours more than PHP's, and neither does it alone. PyPI's pygearman takes part as a worker only:
-  on Python 3 its client comes back without the result, from gearmand, too.
+  the rows of both, the library's own: then the CPU is that of the two programs. PyPI's pygearman takes part as a worker
+  only: on Python 3 its client comes back without the result, from gearmand, too.
 """
 
 

@@ -27,8 +27,6 @@ __all__ = ["AsyncPending", "Linker"]
 
 _SILENCE: Final = 0.01
 """Seconds after which an idle connection is looked at before a job is trusted to it."""
-_LAST_BYTES: Final = 2.0
-"""Seconds that a server gets to take the end of what was written to it, when the connection is closed."""
 
 _process = object()
 """Another one in every process: asking the system for its number costs every job."""
@@ -301,9 +299,4 @@ class Linker:
         for task in link.session.lost("the client was closed"):
             task.fail(ConnectionLost("the client was closed before the job was sent"))
         link.session.run_calls()
-        if link.transport is not None:
-            link.transport.close()
-            await asyncio.wait([link.closed], timeout=_LAST_BYTES)
-            if not link.closed.done():
-                link.transport.abort()  # it does not take them: it may be stopped
-                await asyncio.wait([link.closed])
+        await link.leave()

@@ -7,7 +7,7 @@ end. The counterpart of `sockets`. Must not know packets or jobs.
 import asyncio
 import select
 import ssl
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from geartrain.client.address import Server
 from geartrain.client.aio_plain import PATIENCE, PlainTransport, connect_plain
@@ -15,6 +15,9 @@ from geartrain.client.sockets import CHUNK, reason, tune
 from geartrain.errors import ConnectionLost, RemoteProtocolError
 
 __all__ = ["AioLink", "open_link"]
+
+_LAST_BYTES: Final = 2.0
+"""Seconds that a server gets to take the end of what was written to it, when the connection is closed."""
 
 
 class AioLink(asyncio.BufferedProtocol):
@@ -71,6 +74,16 @@ class AioLink(asyncio.BufferedProtocol):
         self.lost(cause)
         if self.transport is not None:
             self.transport.abort()
+
+    async def leave(self) -> None:
+        """Ends the connection when the server has taken what was written, or has had its time: it may be stopped."""
+        if self.transport is None:
+            return
+        self.transport.close()
+        await asyncio.wait([self.closed], timeout=_LAST_BYTES)
+        if not self.closed.done():
+            self.transport.abort()
+            await asyncio.wait([self.closed])
 
     def gather(self, size: int, patience: float = PATIENCE) -> None:
         """Has the loop look only once more than so many bytes have come, or some seconds later; 0: when any have."""

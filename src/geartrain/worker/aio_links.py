@@ -20,9 +20,6 @@ __all__ = ["AioLinks", "WorkerLink"]
 
 logger = logging.getLogger("geartrain.worker")
 
-_LAST_BYTES = 2.0
-"""Seconds that a server gets to take the end of what was written to it, when the connection is closed."""
-
 
 class WorkerLink(AioLink):
     """One connection of a worker, with its session."""
@@ -49,19 +46,6 @@ class WorkerLink(AioLink):
             self.fail(str(error))
         else:
             self._came(self)
-
-    def announce(self) -> None:
-        """Logs the connection when the first word has come.
-
-        What accepts and hangs up, a balancer without a server say, is no end of an outage.
-        """
-
-        def first(data: bytes) -> None:
-            del self.taken
-            logger.info("connected to %s", self.server)
-            self.taken(data)
-
-        self.taken = first  # type: ignore[method-assign]
 
     def flush(self) -> None:
         self._scheduled = False
@@ -179,13 +163,13 @@ class AioLinks:
             complained = False
             link.begin(self._new_session(server))
             self.links[server] = link
-            if hangs_up:
-                link.announce()
-            else:
+            if not hangs_up:
                 logger.info("connected to %s", server)
             try:
                 self.pump()
                 self.came(link)
+                if hangs_up:
+                    await self._greet(link)
                 await asyncio.wait([link.closed])
             finally:
                 del self.links[server]
@@ -202,6 +186,13 @@ class AioLinks:
                 f" with {jobs} jobs running, which the server gives to others" if jobs else "",
                 at - monotonic(),
             )
+
+    async def _greet(self, link: WorkerLink) -> None:
+        """What accepts and hangs up, a balancer without a server say, is no end of an outage: so an answer is."""
+        while not (link.session.answered or link.closed.done()):
+            await asyncio.wait([link.closed], timeout=PATIENCE)
+        if link.session.answered:
+            logger.info("connected to %s", link.server)
 
     def pump(self) -> None:
         """Lets every session ask for jobs, the one first that asked longest ago, and writes what they say."""
@@ -246,14 +237,8 @@ class AioLinks:
             self._timer = None
         for link in links:
             link.cause = link.cause or "the worker was closed"
-            whole = not link.session.out  # half a packet is of no use
+            if link.session.out and link.transport is not None:
+                link.transport.abort()  # half a packet is of no use
             link.session.lost()
-            if link.transport is not None:
-                (link.transport.close if whole else link.transport.abort)()
-        if links:
-            await asyncio.wait([link.closed for link in links], timeout=_LAST_BYTES)
-        for link in links:
-            if link.transport is not None and not link.closed.done():
-                link.transport.abort()  # it does not take them: it may be stopped
-                await asyncio.wait([link.closed])
+        await asyncio.gather(*(link.leave() for link in links))
         self.links.clear()

@@ -205,6 +205,7 @@ class BaseWorker(ABC):
     # Sessions.
 
     def _new_session(self, server: Server, all_yours: bool) -> WorkerSession:
+        # A copy: this may be the thread of a connection, while another registers a function.
         # Two servers that both give without being asked could fill one slot twice.
         return WorkerSession(
             str(server),

@@ -247,7 +247,10 @@ class Links:
         self._complained.add(link.server)
         self._newcomers.discard(link)
         known = link.server in self._hang_up
-        (self._hang_up.discard if link.session.answered else self._hang_up.add)(link.server)
+        if link.session.answered:
+            self._hang_up.discard(link.server)
+        else:
+            self._hang_up.add(link.server)
         jobs = len(link.session.jobs)
         logger.log(
             logging.WARNING if link.session.answered or not known else logging.DEBUG,  # once per outage
